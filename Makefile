@@ -1,0 +1,67 @@
+# Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
+# environment, from .env, or else from the services that `make up` started.
+.DEFAULT_GOAL := help
+.PHONY: help up down reset env status psql check migrate register produce consume stats test lint fmt build clean
+
+STREAM ?= device_telemetry
+COUNT ?= 10000
+ARGS ?=
+
+SLUICEGATE := cargo run --release --quiet --
+WITH := @scripts/with-services
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Start Kafka, the schema registry and Postgres, and wait until they answer
+	@scripts/services up
+
+down: ## Stop them; the data stay
+	@scripts/services down
+
+reset: ## Stop them and delete their data
+	@scripts/services reset
+
+status: ## What runs, and where
+	@scripts/services status
+
+env: ## Their addresses: eval "$(make -s env)"
+	@scripts/services env
+
+psql: ## psql on the database; ARGS='-c "select 1"'
+	$(WITH) scripts/services psql $(ARGS)
+
+check: ## Check the streams' schemas and contracts, without any service
+	@$(SLUICEGATE) check $(ARGS)
+
+migrate: ## Create or extend the tables
+	$(WITH) $(SLUICEGATE) migrate $(ARGS)
+
+register: ## Register the streams' schemas
+	$(WITH) $(SLUICEGATE) register $(ARGS)
+
+produce: ## Send COUNT simulated events to STREAM, or those of FROM=FILE
+	$(WITH) $(SLUICEGATE) produce $(STREAM) $(if $(FROM),--from "$(FROM)",--count $(COUNT)) $(ARGS)
+
+consume: ## Land all that is in the topics in Postgres; FOLLOW=1 goes on until stopped
+	$(WITH) $(SLUICEGATE) migrate
+	$(WITH) $(SLUICEGATE) consume $(if $(FOLLOW),,--exit-when-drained) $(ARGS)
+
+stats: ## Row counts, rates and lag
+	$(WITH) $(SLUICEGATE) stats $(ARGS)
+
+test: ## All tests, against real services; ARGS go to cargo test
+	@scripts/test $(ARGS)
+
+lint: ## Formatting, clippy, documentation, shell scripts
+	@scripts/lint
+
+fmt: ## Format the code
+	cargo fmt
+
+build: ## The release binary, target/release/sluicegate
+	@scripts/install build
+	cargo build --release
+
+clean: ## Delete what was built
+	cargo clean

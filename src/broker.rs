@@ -1,0 +1,155 @@
+//! librdkafka's settings, each with its reason, and topics.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, bail};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    config::RDKafkaLogLevel,
+    types::RDKafkaErrorCode,
+};
+
+use crate::contract::{Contract, Topic};
+
+/// How long a broker may take to answer when we start.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The largest record of a dead-letter topic, in bytes.
+const LARGEST_DEAD_LETTER: &str = "16777216";
+
+/// Kafka, as the configuration describes it.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    properties: BTreeMap<String, String>,
+}
+
+impl Broker {
+    /// From librdkafka's properties, those that say how to connect among them.
+    pub fn new(properties: BTreeMap<String, String>) -> Broker {
+        Broker { properties }
+    }
+
+    /// A consumer's settings: offsets by hand, after the database has the events.
+    pub fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.client();
+        for (key, value) in [
+            ("group.id", group),
+            // the offset is committed once Postgres has the events, and never before
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            // a stream begins with the oldest event that there is
+            ("auto.offset.reset", "earliest"),
+            // cooperative rebalancing with commits by hand is unsafe (librdkafka issue 4059)
+            ("partition.assignment.strategy", "range"),
+            // --exit-when-drained waits for these
+            ("enable.partition.eof", "true"),
+            // what is fetched ahead bounds the memory of a stream that waits for Postgres
+            ("queued.max.messages.kbytes", "16384"),
+            // events of an aborted transaction never were
+            ("isolation.level", "read_committed"),
+            // how long the partitions of a member that was killed wait for another
+            ("session.timeout.ms", "10000"),
+        ] {
+            config.set(key, value);
+        }
+        self.pass_through(
+            &mut config,
+            &["group.id", "enable.auto.commit", "enable.auto.offset.store"],
+        );
+        config
+    }
+
+    /// A producer's settings: nothing is lost, doubled or reordered between here and the broker.
+    pub fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        for (key, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            // Java's partitioner, so that a key goes where every other producer sends it
+            ("partitioner", "murmur2_random"),
+            ("compression.type", "zstd"),
+            // waiting a moment makes batches, which is most of a producer's throughput
+            ("linger.ms", "5"),
+            ("message.timeout.ms", "60000"),
+            // the topic's own limit decides
+            ("message.max.bytes", LARGEST_DEAD_LETTER),
+        ] {
+            config.set(key, value);
+        }
+        self.pass_through(&mut config, &[]);
+        config
+    }
+
+    /// Creates the topics that are missing. Fails when no broker answers.
+    pub async fn ensure_topics(&self, contracts: &[Contract]) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.admin()?;
+        let existing = self.topics(&admin).await?;
+        let new: Vec<NewTopic<'_>> = contracts
+            .iter()
+            .flat_map(|contract| {
+                // an event of the largest size must fit with its context headers on top
+                let dead = new_topic(&contract.dead_letter_topic);
+                [new_topic(&contract.topic), dead.set("max.message.bytes", LARGEST_DEAD_LETTER)]
+            })
+            .filter(|topic| !existing.iter().any(|name| name == topic.name))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        for result in
+            admin.create_topics(&new, &options).await.context("topics can't be created")?
+        {
+            match result {
+                Ok(name) => tracing::info!(topic = name, "created the topic"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, error)) => bail!("the topic \"{name}\" can't be created: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the topics that exist.
+    async fn topics(
+        &self,
+        admin: &AdminClient<DefaultClientContext>,
+    ) -> anyhow::Result<Vec<String>> {
+        let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER));
+        let metadata = metadata.with_context(|| {
+            let brokers = self.properties.get("bootstrap.servers").map_or("", String::as_str);
+            format!(
+                "no Kafka broker answers at {brokers}; start one with `make up`, or set KAFKA_BROKERS"
+            )
+        })?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    }
+
+    fn admin(&self) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+        let mut config = self.client();
+        self.pass_through(&mut config, &[]);
+        config.create().context("librdkafka refuses its properties")
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "sluicegate").set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// What the user says, except where it would break a promise.
+    fn pass_through(&self, config: &mut ClientConfig, ours: &[&str]) {
+        for (key, value) in &self.properties {
+            if ours.contains(&key.as_str()) {
+                tracing::warn!(property = key, "this property is Sluicegate's own; ignored");
+            } else {
+                config.set(key, value);
+            }
+        }
+    }
+}
+
+fn new_topic(topic: &Topic) -> NewTopic<'_> {
+    NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topic.replication))
+}

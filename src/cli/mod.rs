@@ -1,0 +1,131 @@
+//! The command line: one verb a role, each in a file of its own.
+
+mod check;
+mod consume;
+mod logging;
+mod migrate;
+mod produce;
+mod register;
+mod stats;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::logging::LogFormat;
+use crate::config::{ConfigFile, with_defaults};
+
+/// Avro events from Kafka, held against their contracts, landed in Postgres exactly once
+#[derive(Debug, Parser)]
+#[command(name = "sluicegate", version, propagate_version = true, disable_help_subcommand = false)]
+#[command(
+    after_help = "A stream is one file, schemas/STREAM.avsc. A flag wins over its environment \
+    variable, and that over sluicegate.toml."
+)]
+pub struct Cli {
+    /// Defaults for flags, by the flags' names
+    #[arg(long, global = true, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
+    #[arg(default_value = "sluicegate.toml")]
+    config: PathBuf,
+
+    /// How log lines look; text on a terminal is coloured
+    #[arg(long, global = true, env = "SLUICEGATE_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug or trace, or a filter such as sluicegate=debug
+    #[arg(
+        long,
+        global = true,
+        env = "SLUICEGATE_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    log: String,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Check(check::CheckArgs),
+    Register(register::RegisterArgs),
+    Migrate(migrate::MigrateArgs),
+    Produce(Box<produce::ProduceArgs>),
+    Consume(Box<consume::ConsumeArgs>),
+    Stats(stats::StatsArgs),
+}
+
+/// Runs the program; gives its exit code.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let file = config_file()?;
+    let command = with_defaults(Cli::command(), &file)?;
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    logging::start(cli.log_format, &cli.log)?;
+    let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;
+    let code = runtime.block_on(async {
+        match cli.verb {
+            Verb::Check(args) => args.run(&file).await,
+            Verb::Register(args) => args.run(&file).await,
+            Verb::Migrate(args) => args.run(&file).await,
+            Verb::Produce(args) => args.run(&file, stop_signal()?).await,
+            Verb::Consume(args) => args.run(&file, stop_signal()?).await,
+            Verb::Stats(args) => args.run(&file).await,
+        }
+    });
+    // a read of standard input can't be taken back; don't wait for it
+    runtime.shutdown_background();
+    code
+}
+
+/// The file gives defaults to the parser, so its own flag is looked for before there is one.
+fn config_file() -> anyhow::Result<ConfigFile> {
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let mut asked_for = std::env::var_os("SLUICEGATE_CONFIG").map(PathBuf::from);
+    while let Some(word) = words.next() {
+        if let Some(path) = word.strip_prefix("--config=") {
+            asked_for = Some(path.into());
+        } else if word == "--config" {
+            asked_for = words.next().map(PathBuf::from);
+        }
+    }
+    match asked_for {
+        Some(path) => ConfigFile::read(&path, true),
+        None => ConfigFile::read("sluicegate.toml".as_ref(), false),
+    }
+}
+
+/// Cancelled by SIGTERM or Ctrl-C; a second one ends the program at once.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
+    let token = stop.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if again {
+                std::process::exit(130);
+            }
+            tracing::info!("stopping: what is in hand is finished; once more to stop at once");
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

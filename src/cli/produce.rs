@@ -1,0 +1,174 @@
+//! `sluicegate produce`
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use rand::RngExt;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    broker::Broker,
+    config::{ConfigFile, ContractArgs, KafkaArgs, RegistryArgs, seconds},
+    produce::{ProduceOptions, Share, Source, produce},
+    register::register,
+};
+
+/// How many simulated readings a run makes that is not told.
+const COUNT: u64 = 10_000;
+
+/// How many readings a second a run makes that goes on for ever and is not told.
+const CONTINUOUS_RATE: f64 = 100.0;
+
+/// Exit code: some rows of the input could not be encoded.
+const REJECTED: u8 = 3;
+
+/// Produce readings of a stream: simulated, from a file, or from an HTTP API
+///
+/// Creates the topic and registers the schema where they are missing. Ends when every record is
+/// acknowledged. The exit code is 3 if rows of the input could not be encoded; they are in the
+/// file that --rejects names.
+#[derive(Debug, Args)]
+pub(super) struct ProduceArgs {
+    /// The stream
+    stream: String,
+
+    /// Read a .csv, .jsonl or .json file; - is JSON lines from standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "poll")]
+    from: Option<PathBuf>,
+
+    /// Read what an HTTP API answers, as JSON, JSON lines or CSV
+    #[arg(long, value_name = "URL")]
+    poll: Option<String>,
+
+    /// Poll again and again, such as every 60s
+    #[arg(long, value_name = "TIME", requires = "poll", value_parser = seconds)]
+    every: Option<Duration>,
+
+    /// Records a second; without it, as fast as it goes (100 with --continuous)
+    #[arg(long, value_name = "NUMBER", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// Stop after so many records [default for simulated readings: 10000]
+    #[arg(long, value_name = "NUMBER")]
+    count: Option<u64>,
+
+    /// Stop after so long, such as 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    duration: Option<Duration>,
+
+    /// Go on until stopped
+    #[arg(long, conflicts_with_all = ["count", "duration", "from", "poll"])]
+    continuous: bool,
+
+    /// Simulated readings: what decides every value; the same seed makes the same readings
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// Simulated readings: when the first one happened, such as 2026-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    start: Option<OffsetDateTime>,
+
+    /// Simulated readings: the share that is sent a second time
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    duplicates: Share,
+
+    /// Simulated readings: the share that breaks a rule of the contract
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    invalid: Share,
+
+    /// Simulated readings: the share with a bad magic byte, an unknown schema id or a truncated body
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    corrupt: Share,
+
+    /// Where rows go that can't be encoded [default: STREAM.rejects.jsonl]
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+
+    #[command(flatten)]
+    contracts: ContractArgs,
+
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl ProduceArgs {
+    pub(super) async fn run(
+        self,
+        file: &ConfigFile,
+        stop: CancellationToken,
+    ) -> anyhow::Result<ExitCode> {
+        let contracts = self.contracts.read(file, std::slice::from_ref(&self.stream))?;
+        let contract = contracts.first().context("no contract was read")?;
+        let options = self.options();
+        let broker = Broker::new(self.kafka.properties(file)?);
+        broker.ensure_topics(&contracts).await?;
+        let subject = self.registry.subject(contract);
+        let registered = register(&self.registry.connect()?, &subject, contract).await?;
+        let seed = options.seed;
+        let simulated = matches!(options.source, Source::Simulate);
+        let produced = produce(contract, &broker, registered.id, options, stop).await?;
+        print!(
+            "{}: {} records delivered to {}",
+            self.stream, produced.delivered, contract.topic.name
+        );
+        for (count, what) in [
+            (produced.duplicates, "sent again"),
+            (produced.invalid, "breaking a rule"),
+            (produced.corrupt, "corrupt"),
+        ] {
+            if count > 0 {
+                print!(", {count} {what}");
+            }
+        }
+        if simulated {
+            print!(" (seed {seed})");
+        }
+        println!();
+        if produced.rejected > 0 {
+            eprintln!("{} rows were rejected; see {}", produced.rejected, self.rejects().display());
+            return Ok(ExitCode::from(REJECTED));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn options(&self) -> ProduceOptions {
+        let source = match (&self.from, &self.poll) {
+            (Some(path), _) => Source::File(path.clone()),
+            (None, Some(url)) => Source::Poll { url: url.clone(), every: self.every },
+            (None, None) => Source::Simulate,
+        };
+        let endless = self.continuous || self.duration.is_some();
+        let unlimited = endless || !matches!(source, Source::Simulate);
+        ProduceOptions {
+            source,
+            rate: self.rate.or(self.continuous.then_some(CONTINUOUS_RATE)),
+            count: self.count.or((!unlimited).then_some(COUNT)),
+            duration: self.duration,
+            seed: self.seed.unwrap_or_else(|| u64::from(rand::rng().random::<u32>())),
+            start: self.start,
+            duplicates: self.duplicates,
+            invalid: self.invalid,
+            corrupt: self.corrupt,
+            rejects: self.rejects(),
+        }
+    }
+
+    fn rejects(&self) -> PathBuf {
+        self.rejects.clone().unwrap_or_else(|| format!("{}.rejects.jsonl", self.stream).into())
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected a number of records a second")?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("expected a rate above 0".into()) }
+}
+
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "expected a moment such as 2026-01-01T00:00:00Z".into())
+}

@@ -1,0 +1,124 @@
+//! `sluicegate.toml`: defaults for flags that neither the command line nor the environment gives.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, bail};
+use clap::{Arg, Command, builder::OsStr};
+use serde_json::Value as Json;
+
+/// The file's two tables that are no flags, and its flags.
+#[derive(Debug, Default)]
+pub struct ConfigFile {
+    /// librdkafka's own properties.
+    pub kafka: BTreeMap<String, String>,
+    /// Tunables by stream.
+    pub params: serde_json::Map<String, Json>,
+    flags: BTreeMap<String, String>,
+}
+
+impl ConfigFile {
+    /// Reads the file; one that is not there and was not asked for is empty.
+    pub fn read(path: &Path, asked_for: bool) -> anyhow::Result<ConfigFile> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if !asked_for && error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(ConfigFile::default());
+            }
+            Err(error) => return Err(error).context(format!("{} can't be read", path.display())),
+        };
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str) -> anyhow::Result<ConfigFile> {
+        let table: toml::Table = text.parse().context("is not TOML")?;
+        let mut file = ConfigFile::default();
+        for (key, value) in table {
+            match (key.as_str(), value) {
+                ("kafka", toml::Value::Table(properties)) => {
+                    for (property, value) in properties {
+                        file.kafka.insert(property.clone(), scalar(&property, &value)?);
+                    }
+                }
+                ("params", value @ toml::Value::Table(_)) => match serde_json::to_value(value)? {
+                    Json::Object(params) => file.params = params,
+                    _ => bail!("\"params\": expected a table of streams"),
+                },
+                (_, value) => _ = file.flags.insert(key.clone(), scalar(&key, &value)?),
+            }
+        }
+        Ok(file)
+    }
+}
+
+fn scalar(key: &str, value: &toml::Value) -> anyhow::Result<String> {
+    Ok(match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(value) => value.to_string(),
+        _ => bail!("\"{key}\": expected a string, a number or a boolean"),
+    })
+}
+
+/// Gives the file's flags as defaults to every verb that has them; a key that is no verb's flag
+/// is an error.
+pub fn with_defaults(mut command: Command, file: &ConfigFile) -> anyhow::Result<Command> {
+    for (key, value) in &file.flags {
+        let is_flag = |arg: &Arg| arg.get_long() == Some(key) && arg.get_action().takes_values();
+        let found: Vec<(String, clap::Id)> = command
+            .get_subcommands()
+            .filter_map(|verb| {
+                let arg = verb.get_arguments().find(|arg| is_flag(arg))?;
+                Some((verb.get_name().to_owned(), arg.get_id().clone()))
+            })
+            .collect();
+        if found.is_empty() {
+            bail!(
+                "\"{key}\" is not a flag of any verb; see `sluicegate help VERB` for their names"
+            );
+        }
+        for (verb, id) in found {
+            let default = OsStr::from(value.clone());
+            command = command
+                .mut_subcommand(verb, |verb| verb.mut_arg(id, |arg| arg.default_value(default)));
+        }
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> Command {
+        Command::new("sluicegate")
+            .subcommand(Command::new("consume").arg(Arg::new("batch").long("batch-rows")))
+    }
+
+    #[test]
+    fn the_file_is_weaker_than_the_flag() {
+        let file = ConfigFile::parse("batch-rows = 7").unwrap();
+        let batch = |line: &[&str]| {
+            let command = with_defaults(command(), &file).unwrap();
+            let matches = command.try_get_matches_from(line).unwrap();
+            matches.subcommand().unwrap().1.get_one::<String>("batch").unwrap().clone()
+        };
+        assert_eq!(batch(&["sluicegate", "consume"]), "7");
+        assert_eq!(batch(&["sluicegate", "consume", "--batch-rows", "9"]), "9");
+    }
+
+    #[test]
+    fn a_key_that_is_no_flag_is_refused() {
+        let file = ConfigFile::parse("batch-row = 7").unwrap();
+        let error = with_defaults(command(), &file).unwrap_err();
+        assert!(error.to_string().starts_with("\"batch-row\" is not a flag"), "{error}");
+    }
+
+    #[test]
+    fn the_two_tables_are_no_flags() {
+        let text = "[kafka]\n\"linger.ms\" = 5\n[params.devices.limits]\nheat = 80.5";
+        let file = ConfigFile::parse(text).unwrap();
+        assert_eq!(file.kafka["linger.ms"], "5");
+        assert_eq!(file.params["devices"]["limits"]["heat"], 80.5);
+    }
+}

@@ -1,0 +1,108 @@
+//! The pipeline: topic -> poll -> decode -> check -> label -> sink -> commit -> outbox.
+//!
+//! Each stream has a consumer of its own, so that one that waits or stops leaves the others
+//! alone. A consumer is one thread that polls and commits, and a few sink tasks that it hands the
+//! records to; a partition always goes to the same task, which keeps its order.
+
+mod poll;
+mod prepare;
+mod progress;
+mod sink_task;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use stream::StreamReport;
+
+use crate::{
+    broker::Broker,
+    contract::Contract,
+    failure::Failure,
+    outbox::DeadLetterPublisher,
+    registry::{Registry, RetryPolicy},
+    tables,
+};
+
+/// How the pipeline runs.
+#[derive(Debug, Clone)]
+pub struct ConsumeOptions {
+    /// Consumer groups are `<prefix>.<stream>`.
+    pub group_prefix: String,
+    /// Sink tasks, and so database connections, a stream.
+    pub sink_tasks: usize,
+    /// A batch ends at so many records,
+    pub batch_rows: usize,
+    /// so many bytes,
+    pub batch_bytes: usize,
+    /// or so long after its first record.
+    pub batch_time: Duration,
+    /// How a schema id that the registry does not know is asked for again.
+    pub unknown_schema: RetryPolicy,
+    /// Stop when everything that is there has landed.
+    pub exit_when_drained: bool,
+}
+
+/// What every stream's tasks share.
+pub(crate) struct Services {
+    pub(crate) broker: Broker,
+    pub(crate) registry: Registry,
+    pub(crate) postgres: PgConnectOptions,
+    pub(crate) publisher: DeadLetterPublisher,
+    pub(crate) options: ConsumeOptions,
+}
+
+/// Runs the streams until they are drained, `stop` is cancelled, or each has stopped for its own
+/// reason. Ends well only if no stream stopped for a reason of its own.
+///
+/// Cancelling ends in order: the batches in hand are written and committed, nothing new is begun.
+pub async fn consume(
+    contracts: Vec<Contract>,
+    broker: Broker,
+    registry: Registry,
+    postgres: PgConnectOptions,
+    options: ConsumeOptions,
+    stop: CancellationToken,
+) -> anyhow::Result<Vec<StreamReport>> {
+    broker.ensure_topics(&contracts).await?;
+    verify_tables(&postgres, &contracts).await?;
+    let publisher = DeadLetterPublisher::new(&broker)?;
+    let services = Arc::new(Services { broker, registry, postgres, publisher, options });
+    let mut streams = JoinSet::new();
+    for contract in contracts {
+        streams.spawn(stream::run(Arc::new(contract), services.clone(), stop.clone()));
+    }
+    let mut reports = Vec::new();
+    while let Some(report) = streams.join_next().await {
+        reports.push(report.context("a stream's task panicked")?);
+    }
+    reports.sort_by(|a, b| a.stream.cmp(&b.stream));
+    let stopped: Vec<&str> =
+        reports.iter().filter(|r| r.stopped.is_some()).map(|r| r.stream.as_str()).collect();
+    if !stopped.is_empty() {
+        bail!("stopped with an error: {}; see above", stopped.join(", "));
+    }
+    Ok(reports)
+}
+
+/// Before anything is read: a table that is missing is better said now than at the first batch.
+async fn verify_tables(postgres: &PgConnectOptions, contracts: &[Contract]) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect_with(postgres).await.map_err(|error| {
+        anyhow::anyhow!(
+            "can't connect to Postgres: {error}; start it with `make up`, or set DATABASE_URL"
+        )
+    })?;
+    for contract in contracts {
+        tables::verify(&mut connection, contract).await.map_err(|failure| match failure {
+            Failure::Contract(error) | Failure::Dependency(error) => {
+                error.context(contract.stream.clone())
+            }
+            Failure::Record(rejection) => anyhow::anyhow!("{}: {rejection}", contract.stream),
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! Records to a decided batch: header, writer's schema, event, rules, labels, row.
+
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use apache_avro::types::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    batch::{Batch, DeadLetter, Headers, Record, Row},
+    check::check,
+    codec::{Decoder, WriterSchema, event_to_json},
+    contract::{Contract, Identity, OnConflict, Scope},
+    failure::{Failure, Rejection, Stage},
+    label::label,
+    registry::{Registry, RetryPolicy},
+    sink::{RowEncoder, instant_micros},
+    source::identity,
+    wire::{self, SchemaId},
+};
+
+/// Decides what becomes of one stream's records.
+pub(super) struct Preparer {
+    contract: Arc<Contract>,
+    registry: Registry,
+    unknown_schema: RetryPolicy,
+    known: Mutex<HashMap<SchemaId, Arc<WriterSchema>>>,
+}
+
+/// A writer's schema, or why there is none and how often it was asked for.
+type Lookup = Result<Arc<WriterSchema>, (Rejection, u32)>;
+
+/// The writers' schemas of one batch.
+pub(super) type Lookups = HashMap<SchemaId, Lookup>;
+
+/// What is known of a record that does not land.
+#[derive(Default)]
+struct Known {
+    schema_id: Option<SchemaId>,
+    event: Option<Vec<(String, Value)>>,
+    attempts: u32,
+}
+
+impl Preparer {
+    /// For one stream.
+    pub(super) fn new(
+        contract: Arc<Contract>,
+        registry: Registry,
+        policy: RetryPolicy,
+    ) -> Preparer {
+        Preparer { contract, registry, unknown_schema: policy, known: Mutex::default() }
+    }
+
+    /// Finds the writer's schema of every record; only what a dependency or a person has to mend
+    /// is a failure.
+    pub(super) async fn look_up(&self, records: &[Record]) -> Result<Lookups, Failure> {
+        let split = |record: &Record| wire::split(record.value.as_deref()).ok().map(|(id, _)| id);
+        let ids: BTreeSet<SchemaId> = records.iter().filter_map(split).collect();
+        let mut lookups = HashMap::new();
+        for id in ids {
+            lookups.insert(id, self.writer_schema(id).await?);
+        }
+        Ok(lookups)
+    }
+
+    async fn writer_schema(&self, id: SchemaId) -> Result<Lookup, Failure> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = known().get(&id) {
+            return Ok(Ok(schema.clone()));
+        }
+        let policy = self.unknown_schema.clone();
+        match self.registry.writer_schema_with_retries(id, policy).await {
+            Ok(registered) => {
+                let schema = WriterSchema::new(&registered.parsed, &self.contract.schema);
+                let schema = Arc::new(schema);
+                known().insert(id, schema.clone());
+                Ok(Ok(schema))
+            }
+            Err(failed) => match Failure::from(failed.error) {
+                Failure::Record(rejection) => Ok(Err((rejection, failed.attempts.max(1)))),
+                failure => Err(failure),
+            },
+        }
+    }
+
+    /// Decides every record. Pure but for the error that the contract's own schema is unusable.
+    pub(super) fn prepare(
+        &self,
+        records: Vec<Record>,
+        lookups: &Lookups,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<Batch> {
+        let work = Work {
+            contract: &self.contract,
+            decoders: decoders(lookups, &self.contract),
+            scope: Scope::new(&self.contract.params, now),
+            encoder: RowEncoder::new(&self.contract)?,
+        };
+        let mut batch = Batch { records, ..Batch::default() };
+        let mut rows = Rows::new(self.contract.on_conflict);
+        for (index, record) in batch.records.iter().enumerate() {
+            match work.row(record) {
+                Ok(row) => rows.add(Row { record: index, ..row }),
+                Err((rejection, known)) => {
+                    batch.dead_letters.push(work.dead_letter(index, record, rejection, known));
+                }
+            }
+        }
+        batch.rows = rows.sorted();
+        Ok(batch)
+    }
+
+    /// The dead letter of a row that the table refused.
+    pub(super) fn refused(
+        &self,
+        batch: &Batch,
+        lookups: &Lookups,
+        index: usize,
+        rejection: Rejection,
+    ) -> DeadLetter {
+        let record = batch.records.get(index).cloned().unwrap_or_default();
+        let (contract, mut known) = (&self.contract, Known { attempts: 1, ..Known::default() });
+        if let Ok((id, body)) = wire::split(record.value.as_deref()) {
+            known.schema_id = Some(id);
+            let decoders = decoders(lookups, contract);
+            let decoder = decoders.get(&id).and_then(|decoder| decoder.as_ref().ok());
+            known.event = decoder.and_then(|decoder| decoder.decode(body).ok());
+        }
+        dead_letter(contract, index, &record, rejection, known)
+    }
+}
+
+/// Decoders of a batch by schema id.
+type Decoders<'l> = HashMap<SchemaId, Result<Decoder<'l>, (Rejection, u32)>>;
+
+fn decoders<'l>(lookups: &'l Lookups, contract: &'l Contract) -> Decoders<'l> {
+    let decoder = |lookup: &'l Lookup| match lookup {
+        Ok(schema) => schema.decoder(&contract.schema).map_err(|rejection| (rejection, 1)),
+        Err(refusal) => Err(refusal.clone()),
+    };
+    lookups.iter().map(|(id, lookup)| (*id, decoder(lookup))).collect()
+}
+
+/// What the records of one batch are decided with.
+struct Work<'b> {
+    contract: &'b Contract,
+    decoders: Decoders<'b>,
+    scope: Scope,
+    encoder: RowEncoder<'b>,
+}
+
+impl Work<'_> {
+    fn row(&self, record: &Record) -> Result<Row, (Rejection, Known)> {
+        let mut known = Known { attempts: 1, ..Known::default() };
+        let decided = self.decide(record, &mut known);
+        decided.map_err(|rejection| (rejection, known))
+    }
+
+    fn decide(&self, record: &Record, known: &mut Known) -> Result<Row, Rejection> {
+        let (id, body) = wire::split(record.value.as_deref())
+            .map_err(|error| Rejection::new(Stage::Wire, error.reason(), error.to_string()))?;
+        known.schema_id = Some(id);
+        if record.headers == Headers::Unreadable {
+            let detail = "a header's name is not UTF-8, as Kafka's protocol asks";
+            return Err(Rejection::new(Stage::Wire, "unreadable_headers", detail));
+        }
+        let event = match self.decoders.get(&id) {
+            Some(Ok(decoder)) => decoder.decode(body)?,
+            Some(Err((rejection, attempts))) => {
+                known.attempts = *attempts;
+                return Err(rejection.clone());
+            }
+            None => return Err(Rejection::new(Stage::Decode, "unknown_schema_id", id.to_string())),
+        };
+        let decided = self.decide_event(record, &event);
+        known.event = Some(event);
+        decided
+    }
+
+    fn decide_event(&self, record: &Record, event: &[(String, Value)]) -> Result<Row, Rejection> {
+        check(event, self.contract, &self.scope)?;
+        let labels = label(event, self.contract, &self.scope)?;
+        let row = self.encoder.encode(event, &labels, coordinates(self.contract, record))?;
+        Ok(Row { record: 0, columns: row.columns, id: row.id, time: row.time })
+    }
+
+    fn dead_letter(
+        &self,
+        index: usize,
+        record: &Record,
+        rejection: Rejection,
+        known: Known,
+    ) -> DeadLetter {
+        dead_letter(self.contract, index, record, rejection, known)
+    }
+}
+
+fn dead_letter(
+    contract: &Contract,
+    index: usize,
+    record: &Record,
+    rejection: Rejection,
+    known: Known,
+) -> DeadLetter {
+    let event = known.event.as_deref();
+    let field = |index: usize| event.and_then(|event| event.get(index)).map(|(_, value)| value);
+    let event_id = match contract.identity {
+        Identity::Field(index) => field(index).and_then(id_text),
+        Identity::Coordinates => Some(coordinates(contract, record).to_string()),
+    };
+    let own_time = contract.time.and_then(field).and_then(instant_micros);
+    let micros = own_time.or_else(|| record.timestamp.and_then(|ms| ms.checked_mul(1_000)));
+    let nanos = micros.map(|micros| i128::from(micros) * 1_000);
+    DeadLetter {
+        record: index,
+        rejection,
+        schema_id: known.schema_id.map(|SchemaId(id)| id),
+        event_id,
+        decoded: event.map(|event| event_to_json(&contract.schema, event)),
+        event_time: nanos.and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()),
+        attempts: known.attempts,
+    }
+}
+
+fn id_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Union(_, inner) => id_text(inner),
+        Value::String(text) => Some(text.clone()),
+        Value::Uuid(uuid) => Some(uuid.to_string()),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Long(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The id of an event whose schema has none: its place in Kafka.
+fn coordinates(contract: &Contract, record: &Record) -> Uuid {
+    if contract.identity != Identity::Coordinates {
+        return Uuid::nil();
+    }
+    let place = format!("{}\n{}\n{}", contract.topic.name, record.partition, record.offset);
+    Uuid::new_v5(&identity::NAMESPACE, place.as_bytes())
+}
+
+/// Rows with distinct ids.
+struct Rows {
+    on_conflict: OnConflict,
+    rows: HashMap<Vec<u8>, Row>,
+}
+
+impl Rows {
+    fn new(on_conflict: OnConflict) -> Rows {
+        Rows { on_conflict, rows: HashMap::new() }
+    }
+
+    /// Of two rows with one id the first stays, or the newer one where the contract says so.
+    fn add(&mut self, row: Row) {
+        match self.rows.entry(row.id.clone()) {
+            Entry::Vacant(entry) => _ = entry.insert(row),
+            Entry::Occupied(mut entry) => {
+                if self.on_conflict == OnConflict::Latest && row.time > entry.get().time {
+                    entry.insert(row);
+                }
+            }
+        }
+    }
+
+    fn sorted(self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.rows.into_values().collect();
+        rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        rows
+    }
+}

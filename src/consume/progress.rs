@@ -1,0 +1,235 @@
+//! What a stream's polling thread and its sink tasks tell each other.
+//!
+//! Everything is under one lock that is held for a few instructions, so that what a rebalance
+//! sees is one consistent state.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The state between the polling thread and the sink tasks.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Grows whenever partitions are taken away. A record of an older epoch belongs to somebody
+    /// else by now.
+    epoch: u64,
+    /// Partitions are being taken away: nothing new is begun.
+    closing: bool,
+    /// The partitions that are ours; none while the group has not assigned any.
+    assigned: Option<BTreeSet<i32>>,
+    /// Offsets whose events are in the database and that are not committed to Kafka.
+    landed: BTreeMap<i32, i64>,
+    /// What each sink task has not landed.
+    tasks: Vec<Load>,
+    /// Sink tasks that are writing a batch.
+    writing: usize,
+    /// Why the stream must stop.
+    stopped: Option<String>,
+}
+
+/// What a sink task has been handed and has not finished.
+#[derive(Debug, Default, Clone, Copy)]
+struct Load {
+    records: usize,
+    bytes: usize,
+}
+
+impl State {
+    fn is_ours(&self, epoch: u64) -> bool {
+        self.epoch == epoch && !self.closing
+    }
+}
+
+impl Progress {
+    /// For so many sink tasks.
+    pub(super) fn new(tasks: usize) -> Progress {
+        let state = State { tasks: vec![Load::default(); tasks], ..State::default() };
+        Progress { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// The epoch that records polled now belong to.
+    pub(super) fn epoch(&self) -> u64 {
+        self.lock().epoch
+    }
+
+    /// Counts a record that a task is handed, and gives the epoch it belongs to.
+    pub(super) fn handed(&self, task: usize, bytes: usize) -> u64 {
+        let mut state = self.lock();
+        if let Some(load) = state.tasks.get_mut(task) {
+            load.records += 1;
+            load.bytes += bytes;
+        }
+        state.epoch
+    }
+
+    /// Whether a task has as much as it should hold.
+    pub(super) fn is_full(&self, task: usize, records: usize, bytes: usize) -> bool {
+        let state = self.lock();
+        state.tasks.get(task).is_some_and(|load| load.records >= records || load.bytes >= bytes)
+    }
+
+    /// Whether a task has room for another batch again.
+    pub(super) fn has_room(&self, task: usize, records: usize, bytes: usize) -> bool {
+        !self.is_full(task, records / 2, bytes / 2)
+    }
+
+    /// Waits until something changes, or the time is over.
+    pub(super) fn wait(&self, time: Duration) {
+        let state = self.lock();
+        drop(self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Begins writing a batch, unless its partitions have been taken away.
+    pub(super) fn begin(&self, epoch: u64) -> bool {
+        let mut state = self.lock();
+        let ours = state.is_ours(epoch);
+        state.writing += usize::from(ours);
+        ours
+    }
+
+    /// Whether a batch's partitions are still ours.
+    pub(super) fn is_ours(&self, epoch: u64) -> bool {
+        self.lock().is_ours(epoch)
+    }
+
+    /// Ends writing a batch, whatever came of it.
+    pub(super) fn end(&self) {
+        self.lock().writing -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Takes records off a task's load: they landed, or belong to somebody else.
+    pub(super) fn finished(&self, task: usize, records: usize, bytes: usize) {
+        if let Some(load) = self.lock().tasks.get_mut(task) {
+            load.records = load.records.saturating_sub(records);
+            load.bytes = load.bytes.saturating_sub(bytes);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Notes offsets to commit; those of partitions that are no longer ours are left to the new
+    /// owner, who will find the events in the database.
+    pub(super) fn landed(&self, epoch: u64, next_offsets: &BTreeMap<i32, i64>) {
+        let mut state = self.lock();
+        if state.epoch == epoch {
+            state.landed.extend(next_offsets);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Takes the offsets to commit.
+    pub(super) fn take_landed(&self) -> BTreeMap<i32, i64> {
+        std::mem::take(&mut self.lock().landed)
+    }
+
+    /// Whether no record is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.landed.is_empty() && state.tasks.iter().all(|load| load.records == 0)
+    }
+
+    /// Notes what the group gave us.
+    pub(super) fn assign(&self, partitions: BTreeSet<i32>) {
+        self.lock().assigned = Some(partitions);
+    }
+
+    /// The partitions that are ours; none while the group has not assigned any.
+    pub(super) fn assigned(&self) -> Option<BTreeSet<i32>> {
+        self.lock().assigned.clone()
+    }
+
+    /// Partitions are being taken away: no batch of theirs is begun from now on. Waits for those
+    /// that are being written, but not for ever: a batch that is written nevertheless changes
+    /// nothing the second time.
+    pub(super) fn revoke(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        state.closing = true;
+        while state.writing > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!("partitions were taken away while a batch was being written");
+                break;
+            }
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.epoch += 1;
+        state.closing = false;
+        state.assigned = None;
+    }
+
+    /// Stops the stream for a reason that only a person can mend.
+    pub(super) fn stop(&self, reason: String) {
+        self.lock().stopped.get_or_insert(reason);
+        self.changed.notify_all();
+    }
+
+    /// Why the stream must stop, if it must.
+    pub(super) fn stopped(&self) -> Option<String> {
+        self.lock().stopped.clone()
+    }
+
+    /// No code panics while it holds the lock, so what is behind it is whole in any case.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_partitions_taken_away_is_neither_begun_nor_committed() {
+        let progress = Progress::new(1);
+        let epoch = progress.handed(0, 10);
+        progress.revoke(Duration::ZERO);
+        assert!(!progress.begin(epoch));
+        progress.landed(epoch, &BTreeMap::from([(0, 5)]));
+        assert!(progress.take_landed().is_empty());
+    }
+
+    #[test]
+    fn what_landed_before_a_revocation_is_still_there_to_commit() {
+        let progress = Progress::new(1);
+        progress.landed(progress.epoch(), &BTreeMap::from([(3, 7)]));
+        progress.revoke(Duration::ZERO);
+        assert_eq!(progress.take_landed(), BTreeMap::from([(3, 7)]));
+    }
+
+    #[test]
+    fn a_task_is_full_by_records_or_by_bytes_and_has_room_at_half() {
+        let progress = Progress::new(2);
+        progress.handed(1, 100);
+        assert!(progress.is_full(1, 1, 1_000) && progress.is_full(1, 10, 100));
+        assert!(!progress.is_full(1, 2, 101) && !progress.is_full(0, 1, 1));
+        progress.handed(1, 100);
+        assert!(!progress.has_room(1, 4, 10_000));
+        progress.finished(1, 1, 100);
+        assert!(progress.has_room(1, 4, 10_000));
+    }
+
+    #[test]
+    fn a_revocation_waits_for_the_batch_that_is_being_written() {
+        let progress = Progress::new(1);
+        let epoch = progress.epoch();
+        assert!(progress.begin(epoch));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                progress.landed(epoch, &BTreeMap::from([(0, 1)]));
+                progress.end();
+            });
+            progress.revoke(Duration::from_secs(60));
+        });
+        assert_eq!(progress.take_landed(), BTreeMap::from([(0, 1)]));
+    }
+}

@@ -1,0 +1,129 @@
+//! One stream's pipeline, put together and taken apart.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::Context;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::sync::{Notify, mpsc::unbounded_channel};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Services,
+    poll::{Group, Poller},
+    prepare::Preparer,
+    progress::Progress,
+    sink_task::SinkTask,
+};
+use crate::{contract::Contract, outbox::Outbox, sink::Written};
+
+/// How a stream's run went.
+#[derive(Debug, Clone)]
+pub struct StreamReport {
+    /// The stream.
+    pub stream: String,
+    /// What it wrote.
+    pub written: Written,
+    /// Why it stopped for a reason of its own.
+    pub stopped: Option<String>,
+}
+
+/// Runs one stream to its end.
+pub(super) async fn run(
+    contract: Arc<Contract>,
+    services: Arc<Services>,
+    stop: CancellationToken,
+) -> StreamReport {
+    let stream = contract.stream.clone();
+    let (written, stopped) = match run_stream(contract, services, stop).await {
+        Ok(ended) => ended,
+        Err(error) => (Written::default(), Some(format!("{error:#}"))),
+    };
+    match &stopped {
+        Some(reason) => tracing::error!(stream, reason, "the stream stopped; other streams go on"),
+        None => tracing::info!(
+            stream,
+            inserted = written.inserted,
+            duplicate = written.duplicate,
+            dead_lettered = written.dead_lettered,
+            "done"
+        ),
+    }
+    StreamReport { stream, written, stopped }
+}
+
+async fn run_stream(
+    contract: Arc<Contract>,
+    services: Arc<Services>,
+    stop: CancellationToken,
+) -> anyhow::Result<(Written, Option<String>)> {
+    let options = services.options.clone();
+    let tasks = options.sink_tasks.max(1);
+    let progress = Arc::new(Progress::new(tasks));
+    let consumer = subscribe(&contract, &services, progress.clone())?;
+    let policy = options.unknown_schema.clone();
+    let preparer = Arc::new(Preparer::new(contract.clone(), services.registry.clone(), policy));
+    let dead_letters = Arc::new(Notify::new());
+    let outbox_stop = CancellationToken::new();
+    let outbox =
+        Outbox::new(contract.clone(), services.postgres.clone(), services.publisher.clone());
+    let tracker = TaskTracker::new();
+    let publishing = tracker.spawn(outbox.run(dead_letters.clone(), outbox_stop.clone()));
+
+    let mut senders = Vec::new();
+    let mut sinks = Vec::new();
+    for number in 0..tasks {
+        let (sender, records) = unbounded_channel();
+        senders.push(sender);
+        let task = SinkTask {
+            number,
+            contract: contract.clone(),
+            services: services.clone(),
+            preparer: preparer.clone(),
+            progress: progress.clone(),
+            outbox: dead_letters.clone(),
+            records,
+            stop: stop.clone(),
+            next: None,
+            sink: None,
+            written: Written::default(),
+        };
+        sinks.push(tracker.spawn(task.run()));
+    }
+    let poller = Poller {
+        consumer,
+        topic: contract.topic.name.clone(),
+        progress: progress.clone(),
+        tasks: senders,
+        options,
+        stop,
+        at_end: BTreeSet::new(),
+        full_since: None,
+        paused: BTreeSet::new(),
+    };
+    // the poller lets go of the sink tasks when it returns, and they end
+    tokio::task::spawn_blocking(move || poller.run()).await.context("the poller panicked")?;
+    let mut written = Written::default();
+    for sink in sinks {
+        written += sink.await.context("a sink task panicked")?;
+    }
+    outbox_stop.cancel();
+    publishing.await.context("the outbox panicked")?;
+    Ok((written, progress.stopped()))
+}
+
+fn subscribe(
+    contract: &Contract,
+    services: &Services,
+    progress: Arc<Progress>,
+) -> anyhow::Result<BaseConsumer<Group>> {
+    let topic = contract.topic.name.clone();
+    let group = format!("{}.{}", services.options.group_prefix, contract.stream);
+    let context = Group { topic: topic.clone(), progress };
+    let consumer: BaseConsumer<Group> = services
+        .broker
+        .consumer(&group)
+        .create_with_context(context)
+        .context("librdkafka refuses its properties")?;
+    consumer.subscribe(&[&topic])?;
+    Ok(consumer)
+}

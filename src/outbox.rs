@@ -1,0 +1,270 @@
+//! Dead letters that are in `dlq_events` and not yet on their topic.
+//!
+//! A copy is sent with the key, value and headers that the record had, byte for byte, and with
+//! context headers behind them. It is marked as published only once the broker has acknowledged
+//! it: publishing may repeat after a crash, and never misses.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use rdkafka::{
+    message::{Header, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord},
+    util::Timeout,
+};
+use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    broker::Broker, contract::Contract, failure::Failure, retry::Backoff, sink::headers_from_json,
+};
+
+/// How many dead letters are under way at once.
+const BATCH: i64 = 500;
+
+/// How often the table is looked at unasked, for what another process left behind.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// How many bytes the context headers may have together.
+const LARGEST_CONTEXT: usize = 1_000;
+
+/// How often publishing is tried when the stream ends.
+const LAST_ATTEMPTS: usize = 5;
+
+/// Sends copies of dead letters.
+#[derive(Clone)]
+pub(crate) struct DeadLetterPublisher {
+    producer: FutureProducer,
+}
+
+impl DeadLetterPublisher {
+    /// One producer for all streams.
+    pub(crate) fn new(broker: &Broker) -> anyhow::Result<DeadLetterPublisher> {
+        Ok(DeadLetterPublisher { producer: broker.producer().create()? })
+    }
+}
+
+/// One stream's outbox.
+pub(crate) struct Outbox {
+    contract: Arc<Contract>,
+    postgres: PgConnectOptions,
+    publisher: DeadLetterPublisher,
+}
+
+/// A dead letter as the table has it.
+#[derive(Debug, Clone, FromRow)]
+struct Letter {
+    id: i64,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    key: Option<Vec<u8>>,
+    payload: Option<Vec<u8>>,
+    headers: serde_json::Value,
+    stage: String,
+    reason: String,
+    detail: String,
+    attempts: i32,
+}
+
+impl Outbox {
+    pub(crate) fn new(
+        contract: Arc<Contract>,
+        postgres: PgConnectOptions,
+        publisher: DeadLetterPublisher,
+    ) -> Outbox {
+        Outbox { contract, postgres, publisher }
+    }
+
+    /// Publishes whenever it is told to, until `stop`; then once more, as well as it goes.
+    pub(crate) async fn run(self, dead_letters: Arc<Notify>, stop: CancellationToken) {
+        let mut backoff = Backoff::for_dependencies();
+        while !stop.is_cancelled() {
+            let delay = match self.publish_all().await {
+                Ok(()) => {
+                    backoff = Backoff::for_dependencies();
+                    INTERVAL
+                }
+                Err(failure) => {
+                    self.complain(&failure);
+                    backoff.next().unwrap_or(INTERVAL)
+                }
+            };
+            tokio::select! {
+                () = dead_letters.notified() => {}
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        for delay in Backoff::for_dependencies().take(LAST_ATTEMPTS) {
+            match self.publish_all().await {
+                Ok(()) => return,
+                Err(failure) => self.complain(&failure),
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn complain(&self, failure: &Failure) {
+        tracing::warn!(
+            stream = self.contract.stream,
+            error = %failure,
+            "dead letters are in dlq_events and can't be copied to their topic yet"
+        );
+    }
+
+    async fn publish_all(&self) -> Result<(), Failure> {
+        let name = format!("sluicegate {} outbox", self.contract.stream);
+        let options = self.postgres.clone().application_name(&name);
+        let mut connection = PgConnection::connect_with(&options).await?;
+        while self.publish_some(&mut connection).await? {}
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Publishes some, and says whether there may be more. Other members of the group work on
+    /// other rows at the same time.
+    async fn publish_some(&self, connection: &mut PgConnection) -> Result<bool, Failure> {
+        let mut transaction = connection.begin().await?;
+        let letters: Vec<Letter> = sqlx::query_as(
+            "SELECT id, topic, partition, \"offset\", key, payload, headers, stage, reason, detail, \
+             attempts FROM dlq_events WHERE stream = $1 AND published_at IS NULL \
+             ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+        )
+        .bind(&self.contract.stream)
+        .bind(BATCH)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let sent = join_all(letters.iter().map(|letter| self.send(letter))).await;
+        let mut acknowledged = Vec::new();
+        let mut failed = None;
+        for (letter, result) in letters.iter().zip(sent) {
+            match result {
+                Ok(()) => acknowledged.push(letter.id),
+                Err(error) => failed = Some(error),
+            }
+        }
+        sqlx::query("UPDATE dlq_events SET published_at = now() WHERE id = ANY($1)")
+            .bind(&acknowledged)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(!letters.is_empty()),
+        }
+    }
+
+    async fn send(&self, letter: &Letter) -> Result<(), rdkafka::error::KafkaError> {
+        let mut record = FutureRecord::<[u8], [u8]>::to(&self.contract.dead_letter_topic.name)
+            .headers(headers(&self.contract.stream, letter));
+        record.key = letter.key.as_deref();
+        record.payload = letter.payload.as_deref();
+        let sent = self.publisher.producer.send(record, Timeout::Never).await;
+        sent.map(drop).map_err(|(error, _)| error)
+    }
+}
+
+/// The record's own headers, and behind them why it is here. Where Kafka Connect has a name for
+/// something, it is Connect's.
+fn headers(stream: &str, letter: &Letter) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new();
+    for (key, value) in headers_from_json(&letter.headers) {
+        headers = headers.insert(Header { key: &key, value: value.as_deref() });
+    }
+    for (key, value) in context(stream, letter) {
+        headers = headers.insert(Header { key, value: Some(&value) });
+    }
+    headers
+}
+
+fn context(stream: &str, letter: &Letter) -> Vec<(&'static str, String)> {
+    let mut context = vec![
+        ("__connect.errors.topic", letter.topic.clone()),
+        ("__connect.errors.partition", letter.partition.to_string()),
+        ("__connect.errors.offset", letter.offset.to_string()),
+        ("__connect.errors.stage", letter.stage.clone()),
+        ("sluicegate.stream", stream.to_owned()),
+        ("sluicegate.reason", letter.reason.clone()),
+        ("sluicegate.attempts", letter.attempts.to_string()),
+        ("__connect.errors.exception.message", letter.detail.clone()),
+    ];
+    let others: usize = context.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let room = LARGEST_CONTEXT.saturating_sub(others - letter.detail.len());
+    if let Some((_, detail)) = context.last_mut() {
+        let end = (0..=room.min(detail.len())).rev().find(|end| detail.is_char_boundary(*end));
+        detail.truncate(end.unwrap_or(0));
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(detail: String) -> Letter {
+        Letter {
+            id: 1,
+            topic: "device.telemetry".into(),
+            partition: 2,
+            offset: 77,
+            key: None,
+            payload: None,
+            headers: serde_json::json!([]),
+            stage: "check".into(),
+            reason: "rule:value_is_plausible".into(),
+            detail,
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn context_says_where_the_record_was_and_why_it_is_here() {
+        insta::assert_debug_snapshot!(context("devices", &letter("does not hold".into())), @r#"
+        [
+            (
+                "__connect.errors.topic",
+                "device.telemetry",
+            ),
+            (
+                "__connect.errors.partition",
+                "2",
+            ),
+            (
+                "__connect.errors.offset",
+                "77",
+            ),
+            (
+                "__connect.errors.stage",
+                "check",
+            ),
+            (
+                "sluicegate.stream",
+                "devices",
+            ),
+            (
+                "sluicegate.reason",
+                "rule:value_is_plausible",
+            ),
+            (
+                "sluicegate.attempts",
+                "1",
+            ),
+            (
+                "__connect.errors.exception.message",
+                "does not hold",
+            ),
+        ]
+        "#);
+    }
+
+    #[test]
+    fn context_stays_under_a_kilobyte_however_long_the_detail() {
+        for detail in ["é".repeat(5_000), "x".repeat(5_000), String::new()] {
+            let context = context("devices", &letter(detail));
+            let size: usize = context.iter().map(|(key, value)| key.len() + value.len()).sum();
+            assert!(size <= LARGEST_CONTEXT, "{size}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Readings onto their topic: source -> codec -> topic, keyed, delivery awaited.
+
+mod faults;
+mod send;
+mod simulated;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use apache_avro::types::Value;
+use indicatif::{ProgressBar, ProgressStyle};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use faults::Share;
+
+use self::{
+    faults::{Fault, Faults},
+    send::{Message, Sender},
+    simulated::Simulated,
+};
+use crate::{
+    broker::Broker,
+    codec::Encoder,
+    contract::{Contract, Identity},
+    source::{
+        Readings, RejectFile, Rejected, Row, StreamInput, file,
+        http::{PollError, Poller},
+    },
+    wire::{SchemaId, frame},
+};
+
+/// How often a run that has no bar says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// What is produced, and how fast.
+#[derive(Debug, Clone)]
+pub struct ProduceOptions {
+    /// Where readings come from.
+    pub source: Source,
+    /// Records a second; as fast as it goes where there is none.
+    pub rate: Option<f64>,
+    /// Stop after so many records.
+    pub count: Option<u64>,
+    /// Stop after so long.
+    pub duration: Option<Duration>,
+    /// What decides every value of simulated readings.
+    pub seed: u64,
+    /// When the first simulated reading happened.
+    pub start: Option<OffsetDateTime>,
+    /// The share of records that are sent a second time.
+    pub duplicates: Share,
+    /// The share that breaks one of the contract's rules.
+    pub invalid: Share,
+    /// The share whose bytes are broken.
+    pub corrupt: Share,
+    /// Where rows go that can't be encoded.
+    pub rejects: PathBuf,
+}
+
+/// Where readings come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A generator.
+    Simulate,
+    /// A file, or standard input for `-`.
+    File(PathBuf),
+    /// An HTTP API, polled once or at an interval.
+    Poll {
+        /// What to get.
+        url: String,
+        /// How often.
+        every: Option<Duration>,
+    },
+}
+
+/// What was produced.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// Records that the broker acknowledged.
+    pub delivered: u64,
+    /// Those among them that were sent a second time.
+    pub duplicates: u64,
+    /// Those among them that break a rule.
+    pub invalid: u64,
+    /// Those among them whose bytes are broken.
+    pub corrupt: u64,
+    /// Rows of the input that could not be encoded.
+    pub rejected: u64,
+}
+
+/// Produces until the source ends, a limit is reached or `stop` is cancelled, and waits until
+/// every record is acknowledged. A record that is not is an error.
+pub async fn produce(
+    contract: &Contract,
+    broker: &Broker,
+    schema_id: SchemaId,
+    options: ProduceOptions,
+    stop: CancellationToken,
+) -> anyhow::Result<Produced> {
+    let faults = Faults::new(contract, &options)?;
+    let run = Run {
+        contract,
+        encoder: Encoder::new(&contract.schema)?,
+        schema_id,
+        sender: Sender::new(broker, &contract.topic.name)?,
+        faults,
+        rejects: RejectFile::new(&options.rejects),
+        bar: progress_bar(options.count),
+        started: Instant::now(),
+        said: Instant::now(),
+        sent: 0,
+        produced: Produced::default(),
+        options,
+        stop,
+    };
+    run.to_the_end().await
+}
+
+/// One run.
+struct Run<'c> {
+    contract: &'c Contract,
+    encoder: Encoder<'c>,
+    schema_id: SchemaId,
+    sender: Sender,
+    faults: Faults<'c>,
+    rejects: RejectFile,
+    bar: ProgressBar,
+    started: Instant,
+    said: Instant,
+    sent: u64,
+    produced: Produced,
+    options: ProduceOptions,
+    stop: CancellationToken,
+}
+
+impl Run<'_> {
+    async fn to_the_end(mut self) -> anyhow::Result<Produced> {
+        match self.options.source.clone() {
+            Source::Simulate => self.simulate().await?,
+            Source::File(path) => self.file(&path).await?,
+            Source::Poll { url, every } => self.poll(&url, every).await?,
+        }
+        self.produced.delivered = self.sender.finish().await?;
+        self.produced.rejected = self.rejects.count();
+        self.bar.finish_and_clear();
+        if self.rejects.count() > 0 {
+            let (rejected, file) = (self.rejects.count(), self.rejects.path().display());
+            tracing::warn!(rejected, %file, "some rows could not be encoded");
+        }
+        Ok(self.produced)
+    }
+
+    async fn simulate(&mut self) -> anyhow::Result<()> {
+        let mut simulated = Simulated::new(self.contract, &self.options)?;
+        while !self.is_over() {
+            let mut reading = simulated.next()?;
+            match self.faults.next() {
+                Some(Fault::Duplicate) => {
+                    if let Some(message) = self.faults.earlier() {
+                        self.produced.duplicates += 1;
+                        self.send(message).await?;
+                        continue;
+                    }
+                }
+                Some(Fault::Invalid) => {
+                    reading = self.faults.invalid(reading)?;
+                    self.produced.invalid += 1;
+                }
+                Some(Fault::Corrupt) => {
+                    let mut message = self.message(&reading)?;
+                    self.faults.corrupt(&mut message.value);
+                    self.produced.corrupt += 1;
+                    self.send(message).await?;
+                    continue;
+                }
+                None => {}
+            }
+            let message = self.message(&reading)?;
+            self.faults.remember(&message);
+            self.send(message).await?;
+        }
+        Ok(())
+    }
+
+    async fn file(&mut self, path: &std::path::Path) -> anyhow::Result<()> {
+        let readings = readings(self.contract)?;
+        let mut rows = file::open(path, &self.contract.input)?;
+        while !self.is_over() {
+            // standard input may take its time
+            let Some(row) = tokio::task::block_in_place(|| rows.next()) else { break };
+            self.row(&readings, row.with_context(|| path.display().to_string())?).await?;
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self, url: &str, every: Option<Duration>) -> anyhow::Result<()> {
+        let readings = readings(self.contract)?;
+        let mut poller = Poller::new(url, &self.contract.input)?;
+        while !self.is_over() {
+            let polled_at = Instant::now();
+            let mut wait = every;
+            match (poller.fetch().await, every) {
+                (Ok(rows), _) => {
+                    let rows = rows.unwrap_or_default();
+                    tracing::info!(stream = self.contract.stream, new = rows.len(), "polled");
+                    for row in rows {
+                        self.row(&readings, row).await?;
+                    }
+                    // only what has arrived need not be fetched again
+                    self.sender.flush().await?;
+                    poller.delivered();
+                }
+                (Err(error), None) => return Err(error.into()),
+                (Err(error), Some(every)) => {
+                    tracing::warn!(error = %chain(&error), "polling failed; trying again later");
+                    wait = Some(error.retry_after().unwrap_or(every).max(every));
+                }
+            }
+            let Some(wait) = wait else { break };
+            tokio::select! {
+                () = tokio::time::sleep_until(self.deadline(polled_at + wait)) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn row(
+        &mut self,
+        readings: &Readings<'_>,
+        row: Result<Row, Rejected>,
+    ) -> anyhow::Result<()> {
+        match row.and_then(|row| readings.read(row)) {
+            Ok(reading) => {
+                let message = self.message(&reading)?;
+                self.send(message).await
+            }
+            Err(rejected) => self.rejects.write(&rejected),
+        }
+    }
+
+    fn message(&self, reading: &Value) -> anyhow::Result<Message> {
+        let body = self.encoder.encode(reading)?;
+        let key = self.contract.key.and_then(|index| key_bytes(reading, index));
+        Ok(Message { key, value: frame(self.schema_id, &body) })
+    }
+
+    async fn send(&mut self, message: Message) -> anyhow::Result<()> {
+        self.sender.send(message).await?;
+        self.sent += 1;
+        self.say_how_far();
+        if let Some(rate) = self.options.rate {
+            let due = self.started + Duration::from_secs_f64(self.sent as f64 / rate);
+            if due > Instant::now() {
+                tokio::select! {
+                    () = tokio::time::sleep_until(self.deadline(due)) => {}
+                    () = self.stop.cancelled() => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let counted = self.options.count.is_some_and(|count| self.sent >= count);
+        let timed = self.options.duration.is_some_and(|time| self.started.elapsed() >= time);
+        counted || timed || self.stop.is_cancelled()
+    }
+
+    /// A moment, or the end of the run if that is earlier.
+    fn deadline(&self, moment: Instant) -> Instant {
+        let end = self.options.duration.map(|duration| self.started + duration);
+        end.map_or(moment, |end| end.min(moment))
+    }
+
+    /// A bar on a terminal, a line now and then elsewhere.
+    fn say_how_far(&mut self) {
+        if self.sent.is_multiple_of(64) {
+            self.bar.set_position(self.sent);
+        }
+        if self.bar.is_hidden() && self.said.elapsed() >= SAY_EVERY {
+            self.said = Instant::now();
+            tracing::info!(stream = self.contract.stream, sent = self.sent, "producing");
+        }
+    }
+}
+
+fn readings(contract: &Contract) -> anyhow::Result<Readings<'_>> {
+    let id_field = match contract.identity {
+        Identity::Field(_) => Some(contract.id_column()),
+        Identity::Coordinates => None,
+    };
+    Readings::new(StreamInput {
+        stream: &contract.stream,
+        schema: &contract.schema,
+        mapping: &contract.input,
+        id_field,
+        id_from: &contract.id_from,
+    })
+}
+
+/// The key's bytes: a text as it is, anything else as a person would write it.
+fn key_bytes(reading: &Value, index: usize) -> Option<Vec<u8>> {
+    let Value::Record(fields) = reading else { return None };
+    fn text(value: &Value) -> Option<Vec<u8>> {
+        match value {
+            Value::Union(_, inner) => text(inner),
+            Value::String(text) | Value::Enum(_, text) => Some(text.clone().into_bytes()),
+            Value::Bytes(bytes) | Value::Fixed(_, bytes) => Some(bytes.clone()),
+            Value::Uuid(uuid) => Some(uuid.to_string().into_bytes()),
+            Value::Boolean(value) => Some(value.to_string().into_bytes()),
+            Value::Int(number) | Value::Date(number) => Some(number.to_string().into_bytes()),
+            Value::Long(number)
+            | Value::TimestampMillis(number)
+            | Value::TimestampMicros(number)
+            | Value::TimestampNanos(number) => Some(number.to_string().into_bytes()),
+            Value::Float(number) => Some(number.to_string().into_bytes()),
+            Value::Double(number) => Some(number.to_string().into_bytes()),
+            _ => None,
+        }
+    }
+    fields.get(index).and_then(|(_, value)| text(value))
+}
+
+fn progress_bar(count: Option<u64>) -> ProgressBar {
+    let (bar, template) = match count {
+        Some(count) => (ProgressBar::new(count), "{bar:30} {pos}/{len} {per_sec} {eta}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {pos} {per_sec} {elapsed}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn chain(error: &PollError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,137 @@
+//! Dead letters into `dlq_events`, in the transaction of their batch.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value as Json, json};
+use sqlx::PgConnection;
+
+use crate::{
+    batch::{DeadLetter, Headers, Record},
+    contract::Contract,
+    failure::Failure,
+};
+
+/// The longest detail that is kept, in bytes; the rest of it says nothing new.
+const LONGEST_DETAIL: usize = 4_096;
+
+/// Writes dead letters; one that is there already, because its offset was redelivered, stays as
+/// it is.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    contract: &Contract,
+    records: &[Record],
+    dead_letters: &[DeadLetter],
+) -> Result<(), Failure> {
+    let letters: Vec<(&Record, &DeadLetter)> = dead_letters
+        .iter()
+        .filter_map(|letter| Some((records.get(letter.record)?, letter)))
+        .collect();
+    if letters.is_empty() {
+        return Ok(());
+    }
+    fn column<T>(
+        letters: &[(&Record, &DeadLetter)],
+        value: impl Fn(&Record, &DeadLetter) -> T,
+    ) -> Vec<T> {
+        letters.iter().map(|(record, letter)| value(record, letter)).collect()
+    }
+    sqlx::query(
+        "INSERT INTO dlq_events (stream, topic, partition, \"offset\", key, payload, headers, \
+         schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
+         SELECT $1, $2, * FROM unnest($3::int[], $4::bigint[], $5::bytea[], $6::bytea[], \
+         $7::jsonb[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], \
+         $13::jsonb[], $14::timestamptz[], $15::int[]) \
+         ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING",
+    )
+    .bind(&contract.stream)
+    .bind(&contract.topic.name)
+    .bind(column(&letters, |record, _| record.partition))
+    .bind(column(&letters, |record, _| record.offset))
+    .bind(column(&letters, |record, _| record.key.clone()))
+    .bind(column(&letters, |record, _| record.value.clone()))
+    .bind(column(&letters, |record, _| headers_to_json(&record.headers)))
+    .bind(column(&letters, |_, letter| letter.schema_id.map(i64::from)))
+    .bind(column(&letters, |_, letter| letter.event_id.as_deref().map(text)))
+    .bind(column(&letters, |_, letter| letter.rejection.stage.name()))
+    .bind(column(&letters, |_, letter| text(&letter.rejection.reason)))
+    .bind(column(&letters, |_, letter| text(&letter.rejection.detail)))
+    .bind(column(&letters, |_, letter| letter.decoded.clone().map(json_text)))
+    .bind(column(&letters, |_, letter| letter.event_time))
+    .bind(column(&letters, |_, letter| i32::try_from(letter.attempts).unwrap_or(i32::MAX)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Headers as `[{"name": ..., "text": ...}]`, with `"base64"` in place of `"text"` where the value
+/// is not text, and neither where it is null. [`headers_from_json`] gives back the same bytes.
+pub(crate) fn headers_to_json(headers: &Headers) -> Json {
+    let Headers::Known(headers) = headers else { return json!([]) };
+    let header = |(name, value): &(String, Option<Vec<u8>>)| match value.as_deref() {
+        None => json!({"name": name}),
+        Some(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => json!({"name": name, "text": text}),
+            _ => json!({"name": name, "base64": BASE64_STANDARD.encode(bytes)}),
+        },
+    };
+    headers.iter().map(header).collect()
+}
+
+/// The headers that [`headers_to_json`] wrote.
+pub(crate) fn headers_from_json(json: &Json) -> Vec<(String, Option<Vec<u8>>)> {
+    let header = |header: &Json| {
+        let name = header.get("name")?.as_str()?.to_owned();
+        let text = header.get("text").and_then(Json::as_str).map(|text| text.as_bytes().to_vec());
+        let base64 = header.get("base64").and_then(Json::as_str);
+        Some((name, text.or_else(|| base64.and_then(|text| BASE64_STANDARD.decode(text).ok()))))
+    };
+    json.as_array().into_iter().flatten().filter_map(header).collect()
+}
+
+/// Text as Postgres takes it: of bounded length, and with NUL made visible.
+fn text(text: &str) -> String {
+    let mut end = text.len().min(LONGEST_DETAIL);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().replace('\0', "\u{2400}")
+}
+
+/// JSON as jsonb takes it.
+fn json_text(json: Json) -> Json {
+    match json {
+        Json::String(text) if text.contains('\0') => Json::String(text.replace('\0', "\u{2400}")),
+        Json::Array(items) => items.into_iter().map(json_text).collect(),
+        Json::Object(members) => Json::Object(
+            members
+                .into_iter()
+                .map(|(key, value)| (key.replace('\0', "\u{2400}"), json_text(value)))
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_keep_order_repetition_null_and_every_byte() {
+        let headers = vec![
+            ("trace".to_owned(), Some(b"abc".to_vec())),
+            ("trace".to_owned(), Some(vec![0, 255, 7])),
+            ("none".to_owned(), None),
+            ("empty".to_owned(), Some(Vec::new())),
+            ("nul".to_owned(), Some(b"a\0b".to_vec())),
+        ];
+        let json = headers_to_json(&Headers::Known(headers.clone()));
+        assert_eq!(headers_from_json(&json), headers);
+    }
+
+    #[test]
+    fn text_that_postgres_would_refuse_is_made_storable() {
+        assert_eq!(text("a\0b"), "a\u{2400}b");
+        assert_eq!(text(&"é".repeat(4_000)).len(), LONGEST_DETAIL);
+        assert_eq!(json_text(json!({"a\0": ["b\0"]})), json!({"a\u{2400}": ["b\u{2400}"]}));
+    }
+}

@@ -1,0 +1,162 @@
+//! The account of every offset, kept in the transaction that the offsets' events are in.
+
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, Row as _};
+
+use crate::{batch::Record, contract::Contract, failure::Failure};
+
+/// What one batch adds to the ledger, by partition.
+#[derive(Debug)]
+pub(super) struct Account {
+    partitions: BTreeMap<i32, Entry>,
+}
+
+/// One partition's part of a batch.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    /// The offset that the ledger has not seen yet; those below it are redelivered.
+    next: i64,
+    /// One behind the last offset of the batch.
+    end: i64,
+    /// Records of the batch that are not redelivered.
+    records: i64,
+    inserted: i64,
+    dead_lettered: i64,
+}
+
+/// How a batch's records ended, redelivered ones left out.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Rows that are new in the table.
+    pub inserted: i64,
+    /// Events whose id had landed before.
+    pub duplicate: i64,
+    /// Records that became dead letters.
+    pub dead_lettered: i64,
+    /// Offsets without a record.
+    pub skipped: i64,
+}
+
+impl Account {
+    /// Locks the ledger's rows of the batch's partitions, in order, and reads how far they are.
+    ///
+    /// Two members that both believe they own a partition take turns here.
+    pub(super) async fn open(
+        connection: &mut PgConnection,
+        contract: &Contract,
+        records: &[Record],
+    ) -> Result<Account, Failure> {
+        let mut firsts: BTreeMap<i32, i64> = BTreeMap::new();
+        for record in records {
+            let first = firsts.entry(record.partition).or_insert(record.offset);
+            *first = record.offset.min(*first);
+        }
+        let (partitions, offsets): (Vec<i32>, Vec<i64>) = firsts.into_iter().unzip();
+        let rows = sqlx::query(
+            "INSERT INTO ledger AS kept (stream, topic, partition, first_offset, next_offset) \
+             SELECT $1, $2, partition, first, first FROM unnest($3::int[], $4::bigint[]) \
+             AS batch (partition, first) ORDER BY partition \
+             ON CONFLICT (stream, topic, partition) DO UPDATE SET updated_at = now() \
+             RETURNING partition, next_offset",
+        )
+        .bind(&contract.stream)
+        .bind(&contract.topic.name)
+        .bind(&partitions)
+        .bind(&offsets)
+        .fetch_all(connection)
+        .await?;
+        let mut account = Account { partitions: BTreeMap::new() };
+        for row in rows {
+            let next = row.try_get(1)?;
+            let entry = Entry { next, end: next, ..Entry::default() };
+            account.partitions.insert(row.try_get(0)?, entry);
+        }
+        for record in records {
+            if let Some(entry) = account.partitions.get_mut(&record.partition)
+                && record.offset >= entry.next
+            {
+                entry.records += 1;
+                entry.end = entry.end.max(record.offset.saturating_add(1));
+            }
+        }
+        Ok(account)
+    }
+
+    /// The partition that counts a record; none for one that was redelivered.
+    pub(super) fn slot(&self, record: &Record) -> Option<i32> {
+        let entry = self.partitions.get(&record.partition)?;
+        (record.offset >= entry.next).then_some(record.partition)
+    }
+
+    /// Adds a dead letter, unless its record was redelivered.
+    pub(super) fn dead_lettered(&mut self, record: &Record) {
+        let slot = self.slot(record);
+        if let Some(entry) = slot.and_then(|partition| self.partitions.get_mut(&partition)) {
+            entry.dead_lettered += 1;
+        }
+    }
+
+    /// Adds rows that were really new.
+    pub(super) fn inserted(&mut self, partition: i32, rows: i64) {
+        if let Some(entry) = self.partitions.get_mut(&partition) {
+            entry.inserted += rows;
+        }
+    }
+
+    /// Writes the account into the ledger.
+    pub(super) async fn close(
+        self,
+        connection: &mut PgConnection,
+        contract: &Contract,
+    ) -> Result<Written, Failure> {
+        let entries = || self.partitions.values();
+        let of = |count: fn(&Entry) -> i64| entries().map(count).collect::<Vec<i64>>();
+        sqlx::query(
+            "UPDATE ledger SET next_offset = batch.ending, \
+             inserted = ledger.inserted + batch.inserted, \
+             duplicate = ledger.duplicate + batch.duplicate, \
+             dead_lettered = ledger.dead_lettered + batch.dead_lettered, \
+             skipped = ledger.skipped + batch.skipped, updated_at = now() \
+             FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) \
+             AS batch (partition, ending, inserted, duplicate, dead_lettered, skipped) \
+             WHERE ledger.stream = $1 AND ledger.topic = $2 AND ledger.partition = batch.partition",
+        )
+        .bind(&contract.stream)
+        .bind(&contract.topic.name)
+        .bind(self.partitions.keys().copied().collect::<Vec<i32>>())
+        .bind(of(|entry| entry.end))
+        .bind(of(|entry| entry.inserted))
+        .bind(of(Entry::duplicate))
+        .bind(of(|entry| entry.dead_lettered))
+        .bind(of(Entry::skipped))
+        .execute(connection)
+        .await?;
+        let sum = |count: fn(&Entry) -> i64| entries().map(count).sum();
+        Ok(Written {
+            inserted: sum(|entry| entry.inserted),
+            duplicate: sum(Entry::duplicate),
+            dead_lettered: sum(|entry| entry.dead_lettered),
+            skipped: sum(Entry::skipped),
+        })
+    }
+}
+
+impl Entry {
+    fn duplicate(&self) -> i64 {
+        self.records - self.inserted - self.dead_lettered
+    }
+
+    fn skipped(&self) -> i64 {
+        self.end - self.next - self.records
+    }
+}
+
+impl std::ops::AddAssign for Written {
+    fn add_assign(&mut self, more: Written) {
+        self.inserted += more.inserted;
+        self.duplicate += more.duplicate;
+        self.dead_lettered += more.dead_lettered;
+        self.skipped += more.skipped;
+    }
+}

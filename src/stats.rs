@@ -1,0 +1,189 @@
+//! What a person asks first: how much landed, how much did not and why, how far behind we are.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context;
+use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+};
+use serde::Serialize;
+use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
+
+use crate::{
+    broker::Broker,
+    contract::{ColumnType, Contract},
+    sql::quoted,
+};
+
+/// How long a broker may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How many values of a text label are counted one by one.
+const MOST_VALUES: i64 = 20;
+
+/// One stream's figures.
+#[derive(Debug, Default, Serialize)]
+pub struct StreamStats {
+    /// The stream.
+    pub stream: String,
+    /// Rows in the table.
+    pub rows: i64,
+    /// Offsets that have been accounted for: rows, duplicates, dead letters and skipped ones.
+    pub total: i64,
+    /// Events that landed for the first time.
+    pub inserted: i64,
+    /// Events whose id had landed before.
+    pub duplicates: i64,
+    /// Offsets without an event.
+    pub skipped: i64,
+    /// Records that became dead letters.
+    pub dead_lettered: i64,
+    /// Dead letters by reason.
+    pub dead_letters: BTreeMap<String, i64>,
+    /// Rows by label and value; null is `none`.
+    pub labels: BTreeMap<String, BTreeMap<String, i64>>,
+    /// Records on the topic that the consumer group has not committed; none where Kafka can't say.
+    pub lag: Option<i64>,
+}
+
+/// Reads the figures of each stream. Lag is left out where no broker answers.
+pub async fn stats(
+    contracts: &[Contract],
+    postgres: &PgConnectOptions,
+    broker: &Broker,
+    group_prefix: &str,
+) -> anyhow::Result<Vec<StreamStats>> {
+    let mut connection = PgConnection::connect_with(postgres)
+        .await
+        .context("can't connect to Postgres; start it with `make up`, or set DATABASE_URL")?;
+    let mut all = Vec::new();
+    for contract in contracts {
+        let mut stats = database_stats(&mut connection, contract).await.with_context(|| {
+            format!(
+                "{}: can't be counted; `sluicegate migrate` creates what is missing",
+                contract.stream
+            )
+        })?;
+        let group = format!("{group_prefix}.{}", contract.stream);
+        let lag = tokio::task::block_in_place(|| lag(broker, &group, &contract.topic.name));
+        stats.lag = lag
+            .inspect_err(|error| {
+                tracing::warn!(stream = contract.stream, "lag is unknown: {error:#}")
+            })
+            .ok();
+        all.push(stats);
+    }
+    Ok(all)
+}
+
+async fn database_stats(
+    connection: &mut PgConnection,
+    contract: &Contract,
+) -> anyhow::Result<StreamStats> {
+    let mut stats = StreamStats { stream: contract.stream.clone(), ..StreamStats::default() };
+    let ledger = sqlx::query(
+        "SELECT coalesce(sum(inserted), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, \
+         coalesce(sum(dead_lettered), 0)::bigint, coalesce(sum(skipped), 0)::bigint \
+         FROM ledger WHERE stream = $1",
+    );
+    let ledger = ledger.bind(&contract.stream).fetch_one(&mut *connection).await?;
+    stats.inserted = ledger.try_get(0)?;
+    stats.duplicates = ledger.try_get(1)?;
+    stats.dead_lettered = ledger.try_get(2)?;
+    stats.skipped = ledger.try_get(3)?;
+    stats.total = stats.inserted + stats.duplicates + stats.dead_lettered + stats.skipped;
+    let reasons = "SELECT reason, count(*) FROM dlq_events WHERE stream = $1 GROUP BY reason";
+    for row in sqlx::query(reasons).bind(&contract.stream).fetch_all(&mut *connection).await? {
+        stats.dead_letters.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    let count = format!("SELECT count(*) FROM {}", quoted(&contract.table));
+    stats.rows = sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+    for label in contract.labels.iter() {
+        if matches!(label.kind, ColumnType::Boolean | ColumnType::Text) {
+            let counts = label_counts(connection, contract, &label.name).await?;
+            stats.labels.insert(label.name.clone(), counts);
+        }
+    }
+    Ok(stats)
+}
+
+async fn label_counts(
+    connection: &mut PgConnection,
+    contract: &Contract,
+    label: &str,
+) -> anyhow::Result<BTreeMap<String, i64>> {
+    let (table, column) = (quoted(&contract.table), quoted(label));
+    let sql = format!(
+        "SELECT coalesce({column}::text, 'none'), count(*) FROM {table} GROUP BY {column} \
+         ORDER BY count(*) DESC LIMIT {MOST_VALUES}"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// How many records lie between the group's committed offsets and the topic's ends.
+fn lag(broker: &Broker, group: &str, topic: &str) -> anyhow::Result<i64> {
+    let consumer: BaseConsumer = broker.consumer(group).create()?;
+    let metadata =
+        consumer.fetch_metadata(Some(topic), ANSWER).context("no Kafka broker answers")?;
+    let topic_metadata = metadata.topics().first().context("the topic is missing")?;
+    anyhow::ensure!(topic_metadata.error().is_none(), "the topic \"{topic}\" is missing");
+    let mut list = TopicPartitionList::new();
+    for partition in topic_metadata.partitions() {
+        list.add_partition(topic, partition.id());
+    }
+    let committed = consumer.committed_offsets(list, ANSWER)?;
+    let mut lag = 0;
+    for element in committed.elements() {
+        let (low, high) = consumer.fetch_watermarks(topic, element.partition(), ANSWER)?;
+        let next = match element.offset() {
+            Offset::Offset(offset) => offset.max(low),
+            _ => low,
+        };
+        lag += (high - next).max(0);
+    }
+    Ok(lag)
+}
+
+/// The figures as a table for a person.
+pub fn render(all: &[StreamStats]) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header([
+        "stream",
+        "rows",
+        "total",
+        "duplicates",
+        "dead letters",
+        "lag",
+        "labels",
+        "dead letters by reason",
+    ]);
+    for column in 1..=5 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for stats in all {
+        let counts = |counts: &BTreeMap<String, i64>| {
+            counts.iter().map(|(name, count)| format!("{name}: {count}")).collect::<Vec<_>>()
+        };
+        let labels: Vec<String> = stats
+            .labels
+            .iter()
+            .map(|(label, values)| format!("{label} {}", counts(values).join(", ")))
+            .collect();
+        table.add_row([
+            stats.stream.clone(),
+            stats.rows.to_string(),
+            stats.total.to_string(),
+            stats.duplicates.to_string(),
+            stats.dead_lettered.to_string(),
+            stats.lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
+            labels.join("\n"),
+            counts(&stats.dead_letters).join("\n"),
+        ]);
+    }
+    table.to_string()
+}

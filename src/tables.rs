@@ -1,0 +1,236 @@
+//! The tables: refinery's migrations for the fixed ones, contracts for the streams' own.
+//!
+//! A stream's table and its aggregates' are brought to what the contract says by creating what
+//! is missing and by adding nullable columns. Anything else could lose data or lock a big table
+//! for long, so it is refused with the statement that a person would have to run.
+
+mod live;
+mod migrations;
+
+use anyhow::{Context, bail};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+
+use self::live::LiveTable;
+use crate::{
+    contract::{Aggregate, Column, Contract},
+    failure::Failure,
+    sink::aggregate_columns,
+    sql::{quoted, quoted_list},
+};
+
+/// A table as a contract wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Table {
+    name: String,
+    columns: Vec<Column>,
+    /// The columns of the key that conflicts are found by.
+    key: Vec<String>,
+    /// The column to find rows of a time by.
+    time_index: Option<String>,
+}
+
+/// What it takes to bring the tables to the contracts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Statements that are safe to run.
+    pub statements: Vec<String>,
+    /// What only a person can decide, each with its statement.
+    pub refusals: Vec<String>,
+}
+
+impl Plan {
+    /// Compares one contract's tables with the live ones.
+    pub async fn of(connection: &mut PgConnection, contract: &Contract) -> Result<Plan, Failure> {
+        let mut plan = Plan::default();
+        for table in tables(contract) {
+            let live = LiveTable::read(connection, &table.name).await?;
+            plan.compare(&table, live.as_ref());
+        }
+        Ok(plan)
+    }
+
+    /// Whether the tables are as the contract says.
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty() && self.refusals.is_empty()
+    }
+
+    fn compare(&mut self, table: &Table, live: Option<&LiveTable>) {
+        let Some(live) = live else {
+            self.statements.push(create_table(table));
+            self.statements.extend(create_index(table));
+            return;
+        };
+        let name = quoted(&table.name);
+        for column in &table.columns {
+            self.compare_column(&name, column, live);
+        }
+        for (extra, live_column) in &live.columns {
+            let wanted = table.columns.iter().any(|column| column.name == *extra);
+            if !wanted && live_column.not_null && !live_column.has_default {
+                self.refusals.push(format!(
+                    "{name} has a column {} that must not be null and that the contract no longer \
+                     fills; run: ALTER TABLE {name} ALTER COLUMN {} DROP NOT NULL;",
+                    quoted(extra),
+                    quoted(extra)
+                ));
+            }
+        }
+        if !live.unique_keys.contains(&sorted(&table.key)) {
+            let key = quoted_list(table.key.iter().map(String::as_str));
+            self.refusals.push(format!(
+                "{name} has no unique index on ({key}), by which an event is known again; run: \
+                 CREATE UNIQUE INDEX ON {name} ({key});"
+            ));
+        }
+        if let Some(time) = table.time_index.as_ref().filter(|time| !live.indexed.contains(*time)) {
+            // not a refusal: landing works without it, and building it takes a lock
+            tracing::info!(
+                table = table.name,
+                column = time,
+                "the time column has no index; look-ups by time will read the whole table"
+            );
+        }
+    }
+
+    fn compare_column(&mut self, table: &str, column: &Column, live: &LiveTable) {
+        let name = quoted(&column.name);
+        match live.columns.get(&column.name) {
+            None => self
+                .statements
+                .push(format!("ALTER TABLE {table} ADD COLUMN {name} {}", column.kind)),
+            Some(live) if live.kind != column.kind.to_string() => self.refusals.push(format!(
+                "{table} has a column {name} of type {}, and the contract says {}; run: \
+                 ALTER TABLE {table} ALTER COLUMN {name} TYPE {};",
+                live.kind, column.kind, column.kind
+            )),
+            Some(live) if live.not_null && column.nullable => self.refusals.push(format!(
+                "{table} has a column {name} that must not be null, and the contract says it may; \
+                 run: ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL;"
+            )),
+            Some(_) => {}
+        }
+    }
+}
+
+/// What a migration did, or would do.
+#[derive(Debug, Default)]
+pub struct Migrated {
+    /// The fixed tables' migrations.
+    pub migrations: Vec<String>,
+    /// The streams' statements.
+    pub statements: Vec<String>,
+    /// What is left for a person.
+    pub refusals: Vec<String>,
+}
+
+/// Brings the database to what the migrations and contracts say; with `dry_run` says what that
+/// would take. One process at a time: others wait.
+///
+/// Where anything is refused, nothing of the streams' tables is changed.
+pub async fn migrate(
+    options: &PgConnectOptions,
+    schema: Option<&str>,
+    contracts: &[Contract],
+    dry_run: bool,
+) -> anyhow::Result<Migrated> {
+    let mut connection =
+        PgConnection::connect_with(options).await.context("can't reach Postgres")?;
+    // refinery takes no lock of its own; the session's end gives this one back in any case
+    sqlx::query("SELECT pg_advisory_lock(hashtextextended('sluicegate migrate', 0))")
+        .execute(&mut connection)
+        .await?;
+    if let Some(schema) = schema.filter(|_| !dry_run) {
+        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+    }
+    let mut migrated = Migrated {
+        migrations: migrations::run(&mut connection, dry_run).await?,
+        ..Migrated::default()
+    };
+    for contract in contracts {
+        let plan =
+            Plan::of(&mut connection, contract).await.with_context(|| contract.stream.clone())?;
+        migrated.statements.extend(plan.statements);
+        migrated.refusals.extend(plan.refusals);
+    }
+    if !dry_run && migrated.refusals.is_empty() {
+        let mut transaction = connection.begin().await?;
+        for statement in &migrated.statements {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str()))
+                .execute(&mut *transaction)
+                .await
+                .with_context(|| format!("Postgres refused: {statement}"))?;
+        }
+        transaction.commit().await?;
+    }
+    connection.close().await?;
+    Ok(migrated)
+}
+
+/// Fails unless the tables are as one contract says.
+pub async fn verify(connection: &mut PgConnection, contract: &Contract) -> Result<(), Failure> {
+    let fixed = LiveTable::read(connection, "ledger").await?;
+    let plan = Plan::of(connection, contract).await?;
+    let missing = match fixed {
+        None => Some("the table \"ledger\" is missing".to_owned()),
+        Some(_) => plan.statements.first().map(|statement| format!("not yet run: {statement}")),
+    };
+    let wrong = match (missing, plan.refusals.first()) {
+        (Some(missing), _) => format!("{missing}; run `sluicegate migrate`"),
+        (None, Some(refusal)) => refusal.clone(),
+        (None, None) => return Ok(()),
+    };
+    Err(Failure::Contract(anyhow::anyhow!("the tables are not as the contract says: {wrong}")))
+}
+
+/// Every table that a contract asks for.
+fn tables(contract: &Contract) -> Vec<Table> {
+    let landing = Table {
+        name: contract.table.clone(),
+        columns: contract.table_columns(),
+        key: vec![contract.id_column().to_owned()],
+        time_index: contract.time_column().map(|column| column.name.clone()),
+    };
+    std::iter::once(landing).chain(contract.aggregates.iter().map(aggregate_table)).collect()
+}
+
+fn aggregate_table(aggregate: &Aggregate) -> Table {
+    let columns = aggregate_columns(aggregate);
+    let key = columns.iter().take(aggregate.by.len() + 1).map(|column| column.name.clone());
+    Table { name: aggregate.table.clone(), key: key.collect(), columns, time_index: None }
+}
+
+fn create_table(table: &Table) -> String {
+    let columns = table.columns.iter().map(|column| {
+        let not_null = if column.nullable { "" } else { " NOT NULL" };
+        format!("    {} {}{not_null}", quoted(&column.name), column.kind)
+    });
+    let nullable = |name: &String| table.columns.iter().any(|c| c.name == *name && c.nullable);
+    // a primary key takes no null, and a dimension may be null
+    let kind = match table.key.iter().any(nullable) {
+        true => "UNIQUE NULLS NOT DISTINCT",
+        false => "PRIMARY KEY",
+    };
+    let key = format!("    {kind} ({})", quoted_list(table.key.iter().map(String::as_str)));
+    let lines: Vec<String> = columns.chain([key]).collect();
+    format!("CREATE TABLE {} (\n{}\n)", quoted(&table.name), lines.join(",\n"))
+}
+
+fn create_index(table: &Table) -> Option<String> {
+    let time = table.time_index.as_ref()?;
+    Some(format!("CREATE INDEX ON {} ({})", quoted(&table.name), quoted(time)))
+}
+
+fn sorted(names: &[String]) -> Vec<String> {
+    let mut names = names.to_vec();
+    names.sort();
+    names
+}
+
+/// Says what is left for a person, or nothing.
+pub fn refuse(refusals: &[String]) -> anyhow::Result<()> {
+    if !refusals.is_empty() {
+        bail!("the tables can't be brought to the contracts without you:\n{}", refusals.join("\n"));
+    }
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! A stream of one's own on the real services, and the program to run on it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    message::{Header, Headers, OwnedHeaders, OwnedMessage},
+    producer::{FutureProducer, FutureRecord},
+};
+use serde_json::{Value as Json, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// One test's own corner of the services.
+pub struct Fixture {
+    /// Begins every name that this test makes.
+    pub prefix: String,
+    /// The folder of its contracts.
+    pub schemas: TempDir,
+    topics: Vec<String>,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// One record read from a topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Fixture {
+    /// A corner with nothing in it yet.
+    pub fn new() -> Fixture {
+        let prefix = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        let schemas = TempDir::new().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let fixture = Fixture { prefix, schemas, topics: Vec::new(), runtime };
+        fixture.sql(&format!("CREATE SCHEMA \"{}\"", fixture.prefix));
+        fixture
+    }
+
+    /// A corner with one stream, `readings`: its topic of one partition, subject and tables.
+    pub fn with_stream(avsc: Json) -> Fixture {
+        let mut fixture = Fixture::new();
+        let topic = fixture.stream("readings", avsc);
+        fixture.create_topic(&topic, 1);
+        fixture.run(&["register"]).success();
+        fixture.run(&["migrate"]).success();
+        fixture
+    }
+
+    /// Writes a contract; its topics get names of this test's own. Gives the topic.
+    pub fn stream(&mut self, stream: &str, mut avsc: Json) -> String {
+        let topic = format!("{}.{stream}", self.prefix);
+        let attribute = avsc.as_object_mut().unwrap().entry("sluicegate").or_insert(json!({}));
+        attribute["topic"] = json!(topic);
+        attribute.as_object_mut().unwrap().remove("dead_letter_topic");
+        let path = self.schemas.path().join(format!("{stream}.avsc"));
+        std::fs::write(path, serde_json::to_string_pretty(&avsc).unwrap()).unwrap();
+        self.topics.extend([topic.clone(), format!("{topic}.dlq")]);
+        topic
+    }
+
+    /// The topic of `readings`.
+    pub fn topic(&self) -> String {
+        format!("{}.readings", self.prefix)
+    }
+
+    /// The program, with this corner in its environment.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        command
+            .args(args)
+            .env("SLUICEGATE_SCHEMAS", self.schemas.path())
+            .env("SLUICEGATE_GROUP_PREFIX", &self.prefix)
+            .env("DATABASE_SCHEMA", &self.prefix)
+            .current_dir(self.schemas.path());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(&mut self.command(args))
+    }
+
+    /// Runs the pipeline until everything has landed.
+    pub fn drain(&self) -> Ran {
+        let ran = self.run(&["consume", "--exit-when-drained"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran
+    }
+
+    /// Starts the program and leaves it running; it is killed when the value is dropped.
+    pub fn start(&self, args: &[&str]) -> Running {
+        let log = self.schemas.path().join(format!("{}.log", uuid::Uuid::new_v4()));
+        let file = std::fs::File::create(&log).unwrap();
+        let child =
+            self.command(args).stdout(Stdio::null()).stderr(Stdio::from(file)).spawn().unwrap();
+        Running { child, log }
+    }
+
+    /// Creates a topic for a test that sends its own bytes.
+    pub fn create_topic(&self, topic: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let created = self.runtime.block_on(admin.create_topics(&[new], &options)).unwrap();
+        created[0].as_ref().unwrap();
+    }
+
+    /// Sends one record and waits until it is there.
+    pub fn send(&self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) {
+        self.send_with_headers(topic, key, value, &[]);
+    }
+
+    /// Sends one record with headers.
+    pub fn send_with_headers(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) {
+        let producer: FutureProducer = client().create().unwrap();
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).partition(0);
+        record.key = key;
+        record.payload = value;
+        let mut owned = OwnedHeaders::new();
+        for (key, value) in headers {
+            owned = owned.insert(Header { key, value: *value });
+        }
+        record = record.headers(owned);
+        self.runtime.block_on(producer.send(record, PATIENCE)).unwrap();
+    }
+
+    /// Every record of a topic, in the order of partitions and offsets.
+    pub fn read_topic(&self, topic: &str) -> Vec<Read> {
+        let consumer: BaseConsumer = client()
+            .set("group.id", &self.prefix)
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let mut open = list.count();
+        let mut records = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        while open > 0 {
+            assert!(Instant::now() < deadline, "the end of {topic} was not reached");
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => records.push(Read::of(message.detach())),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(error)) => panic!("{error}"),
+            }
+        }
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    /// Runs statements in this corner's schema.
+    pub fn sql(&self, sql: &str) {
+        self.runtime.block_on(async {
+            let mut connection = self.connect().await;
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        });
+    }
+
+    /// The rows of a query, each as JSON.
+    pub fn rows(&self, query: &str) -> Vec<Json> {
+        let sql = format!("SELECT to_jsonb(row) FROM ({query}) AS row");
+        self.runtime.block_on(async {
+            let mut connection = self.connect().await;
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap()
+        })
+    }
+
+    /// The one number that a query gives.
+    pub fn number(&self, query: &str) -> i64 {
+        let sql = format!("SELECT ({query})::bigint");
+        self.runtime.block_on(async {
+            let mut connection = self.connect().await;
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
+        })
+    }
+
+    /// What every partition's account adds up to.
+    pub fn ledger(&self) -> Ledger {
+        let row = &self.rows(
+            "SELECT coalesce(sum(inserted), 0) AS inserted, coalesce(sum(duplicate), 0) AS duplicate, \
+             coalesce(sum(dead_lettered), 0) AS dead_lettered, coalesce(sum(skipped), 0) AS skipped, \
+             coalesce(sum(next_offset - first_offset), 0) AS offsets FROM ledger",
+        )[0];
+        let of = |name: &str| row[name].as_i64().unwrap();
+        Ledger {
+            inserted: of("inserted"),
+            duplicate: of("duplicate"),
+            dead_lettered: of("dead_lettered"),
+            skipped: of("skipped"),
+            offsets: of("offsets"),
+        }
+    }
+
+    /// Waits until a query gives a number that will do.
+    pub fn wait_until(&self, query: &str, will_do: impl Fn(i64) -> bool) -> i64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let number = self.number(query);
+            if will_do(number) {
+                return number;
+            }
+            assert!(Instant::now() < deadline, "{query} still gives {number}");
+            std::thread::yield_now();
+        }
+    }
+
+    async fn connect(&self) -> PgConnection {
+        let url = variable("DATABASE_URL");
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let sql = format!("SET search_path TO \"{}\"", self.prefix);
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        connection
+    }
+}
+
+/// Leaves nothing behind.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.sql(&format!("DROP SCHEMA \"{}\" CASCADE", self.prefix));
+        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        // topics that the test never needed are not there to delete
+        _ = self.runtime.block_on(admin.delete_topics(&topics, &AdminOptions::new()));
+    }
+}
+
+/// The ledger's sums over all partitions.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ledger {
+    pub inserted: i64,
+    pub duplicate: i64,
+    pub dead_lettered: i64,
+    pub skipped: i64,
+    pub offsets: i64,
+}
+
+/// A run of the program that has ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    fn of(command: &mut Command) -> Ran {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// Fails the test unless the run ended well; gives what it printed.
+    #[track_caller]
+    pub fn success(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// Fails the test unless the run failed with one clear line; gives the line.
+    #[track_caller]
+    pub fn one_clear_error(self) -> String {
+        assert_ne!(self.code, 0, "{}", self.stdout);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        let mut lines = self.stderr.lines().filter(|line| line.starts_with("error: "));
+        let line = lines.next().unwrap_or_else(|| panic!("no error line in {}", self.stderr));
+        assert_eq!(lines.next(), None, "{}", self.stderr);
+        line.to_owned()
+    }
+}
+
+/// A run of the program that goes on.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// SIGKILL: nothing is finished, nothing is committed.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+impl Read {
+    fn of(message: OwnedMessage) -> Read {
+        let headers = message.headers().map(|headers| {
+            let header = |header: Header<'_, &[u8]>| {
+                (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+            };
+            headers.iter().map(header).collect()
+        });
+        Read {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers.unwrap_or_default(),
+        }
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
+        value.clone().map(|value| String::from_utf8(value).unwrap())
+    }
+}
+
+/// A Kafka client of the test's own.
+pub fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", variable("KAFKA_BROKERS"));
+    config
+}
+
+/// An address that `make test` sets.
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run `make test`"))
+}
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A small contract with a rule, a label and an aggregate.
+pub fn readings() -> Json {
+    json!({
+        "type": "record", "name": "Reading", "namespace": "test",
+        "sluicegate": {
+            "key": "device", "time": "ts",
+            "params": {"limit": 80.0},
+            "rules": [{"name": "value_is_positive", "check": "message.value >= 0.0"}],
+            "labels": [{"name": "is_high", "type": "boolean", "value": "message.value > params.limit"}],
+            "aggregates": [{"every": "1m", "by": ["device"], "of": ["value"]}],
+        },
+        "fields": [
+            {"name": "event_id", "type": {"type": "string", "logicalType": "uuid"}},
+            {"name": "device", "type": "string"},
+            {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "value", "type": "double"},
+        ],
+    })
+}
