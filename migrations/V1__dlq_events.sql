@@ -25,3 +25,5 @@ CREATE TABLE dlq_events (
 
 CREATE INDEX dlq_events_unpublished ON dlq_events (stream, id) WHERE published_at IS NULL;
 CREATE INDEX dlq_events_reason ON dlq_events (stream, reason, seen_at);
+-- a hash, because an id may be longer than a b-tree takes
+CREATE INDEX dlq_events_event_id ON dlq_events USING hash (event_id);

@@ -17,7 +17,7 @@ use crate::{
     failure::{Failure, Rejection, Stage},
     label::label,
     registry::{Registry, RetryPolicy},
-    sink::{RowEncoder, instant_micros},
+    sink::{RowEncoder, instant_micros, is_storable_instant},
     source::identity,
     wire::{self, SchemaId},
 };
@@ -213,6 +213,7 @@ fn dead_letter(
     };
     let own_time = contract.time.and_then(field).and_then(instant_micros);
     let micros = own_time.or_else(|| record.timestamp.and_then(|ms| ms.checked_mul(1_000)));
+    let micros = micros.filter(|micros| is_storable_instant(*micros));
     let nanos = micros.map(|micros| i128::from(micros) * 1_000);
     DeadLetter {
         record: index,

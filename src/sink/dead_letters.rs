@@ -1,8 +1,10 @@
 //! Dead letters into `dlq_events`, in the transaction of their batch.
 
+use std::collections::HashSet;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value as Json, json};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
 use crate::{
     batch::{DeadLetter, Headers, Record},
@@ -13,20 +15,19 @@ use crate::{
 /// The longest detail that is kept, in bytes; the rest of it says nothing new.
 const LONGEST_DETAIL: usize = 4_096;
 
-/// Writes dead letters; one that is there already, because its offset was redelivered, stays as
-/// it is.
+/// Writes dead letters, and gives the places of those that are new.
+///
+/// One that is there already stays as it is: its offset was redelivered, or the same event was
+/// sent again, as a source does that is polled. An event without an id is never the same.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     contract: &Contract,
     records: &[Record],
     dead_letters: &[DeadLetter],
-) -> Result<(), Failure> {
-    let letters: Vec<(&Record, &DeadLetter)> = dead_letters
-        .iter()
-        .filter_map(|letter| Some((records.get(letter.record)?, letter)))
-        .collect();
+) -> Result<Vec<(i32, i64)>, Failure> {
+    let letters = distinct(records, dead_letters);
     if letters.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     fn column<T>(
         letters: &[(&Record, &DeadLetter)],
@@ -34,13 +35,17 @@ pub(super) async fn insert(
     ) -> Vec<T> {
         letters.iter().map(|(record, letter)| value(record, letter)).collect()
     }
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO dlq_events (stream, topic, partition, \"offset\", key, payload, headers, \
          schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
-         SELECT $1, $2, * FROM unnest($3::int[], $4::bigint[], $5::bytea[], $6::bytea[], \
+         SELECT $1, $2, letter.* FROM unnest($3::int[], $4::bigint[], $5::bytea[], $6::bytea[], \
          $7::jsonb[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], \
-         $13::jsonb[], $14::timestamptz[], $15::int[]) \
-         ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING",
+         $13::jsonb[], $14::timestamptz[], $15::int[]) AS letter (partition, \"offset\", key, \
+         payload, headers, schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
+         WHERE NOT EXISTS (SELECT FROM dlq_events AS kept WHERE kept.stream = $1 \
+         AND kept.event_id = letter.event_id AND kept.payload = letter.payload) \
+         ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING \
+         RETURNING partition, \"offset\"",
     )
     .bind(&contract.stream)
     .bind(&contract.topic.name)
@@ -57,9 +62,24 @@ pub(super) async fn insert(
     .bind(column(&letters, |_, letter| letter.decoded.clone().map(json_text)))
     .bind(column(&letters, |_, letter| letter.event_time))
     .bind(column(&letters, |_, letter| i32::try_from(letter.attempts).unwrap_or(i32::MAX)))
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    inserted.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Dead letters with their records, without those whose event is among them before.
+fn distinct<'b>(
+    records: &'b [Record],
+    dead_letters: &'b [DeadLetter],
+) -> Vec<(&'b Record, &'b DeadLetter)> {
+    let mut seen = HashSet::new();
+    dead_letters
+        .iter()
+        .filter_map(|letter| Some((records.get(letter.record)?, letter)))
+        .filter(|(record, letter)| {
+            letter.event_id.as_ref().is_none_or(|id| seen.insert((id, &record.value)))
+        })
+        .collect()
 }
 
 /// Headers as `[{"name": ..., "text": ...}]`, with `"base64"` in place of `"text"` where the value

@@ -30,7 +30,7 @@ struct Entry {
 pub struct Written {
     /// Rows that are new in the table.
     pub inserted: i64,
-    /// Events whose id had landed before.
+    /// Events that had landed, or had become a dead letter, before.
     pub duplicate: i64,
     /// Records that became dead letters.
     pub dead_lettered: i64,
@@ -83,15 +83,15 @@ impl Account {
         Ok(account)
     }
 
-    /// The partition that counts a record; none for one that was redelivered.
-    pub(super) fn slot(&self, record: &Record) -> Option<i32> {
-        let entry = self.partitions.get(&record.partition)?;
-        (record.offset >= entry.next).then_some(record.partition)
+    /// The partition that counts an offset; none for one that was redelivered.
+    pub(super) fn slot(&self, partition: i32, offset: i64) -> Option<i32> {
+        let entry = self.partitions.get(&partition)?;
+        (offset >= entry.next).then_some(partition)
     }
 
-    /// Adds a dead letter, unless its record was redelivered.
-    pub(super) fn dead_lettered(&mut self, record: &Record) {
-        let slot = self.slot(record);
+    /// Adds a dead letter, unless it was redelivered.
+    pub(super) fn dead_lettered(&mut self, partition: i32, offset: i64) {
+        let slot = self.slot(partition, offset);
         if let Some(entry) = slot.and_then(|partition| self.partitions.get_mut(&partition)) {
             entry.dead_lettered += 1;
         }

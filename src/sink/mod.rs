@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
 
 pub(crate) use dead_letters::headers_from_json;
 pub use ledger::Written;
-pub use row::{RowEncoder, instant_micros};
+pub use row::{RowEncoder, instant_micros, is_storable_instant};
 pub use statements::{aggregate_columns, recomputed};
 
 use self::{ledger::Account, statements::Statements};
@@ -79,10 +79,11 @@ impl Sink {
             .map(|(record, rejection)| refuse(batch, record, rejection))
             .collect();
         for letters in [&batch.dead_letters, &refused] {
-            dead_letters::insert(&mut self.connection, contract, &batch.records, letters).await?;
-            for record in letters.iter().filter_map(|letter| batch.records.get(letter.record)) {
-                account.dead_lettered(record);
-            }
+            let records = &batch.records;
+            let new =
+                dead_letters::insert(&mut self.connection, contract, records, letters).await?;
+            new.into_iter()
+                .for_each(|(partition, offset)| account.dead_lettered(partition, offset));
         }
         let written = account.close(&mut self.connection, contract).await?;
         execute(&mut self.connection, "COMMIT").await?;
@@ -141,7 +142,8 @@ impl Sink {
         copy.reserve(rows.iter().map(|row| row.columns.len() + 10).sum());
         for row in rows {
             let record = batch.records.get(row.record);
-            let slot = record.and_then(|record| account.slot(record)).unwrap_or(NO_SLOT);
+            let slot = record.and_then(|record| account.slot(record.partition, record.offset));
+            let slot = slot.unwrap_or(NO_SLOT);
             copy.extend_from_slice(&self.statements.columns.to_be_bytes());
             copy.extend_from_slice(&4i32.to_be_bytes());
             copy.extend_from_slice(&slot.to_be_bytes());

@@ -171,6 +171,11 @@ pub fn instant_micros(value: &Value) -> Option<i64> {
     }
 }
 
+/// Whether Postgres can hold an instant, in microseconds since 1970.
+pub fn is_storable_instant(micros: i64) -> bool {
+    micros.checked_sub(EPOCH_MICROS).is_some_and(|micros| TIMESTAMPS.contains(&micros))
+}
+
 fn refused(reason: &'static str, column: &str, detail: &str) -> Rejection {
     Rejection::new(Stage::Land, reason, format!("\"{column}\": {detail}"))
 }

@@ -135,17 +135,24 @@ fn count(landed: &str, id: &str, fresh: &str) -> String {
     )
 }
 
-/// Remembers the buckets that the staged rows are in, and those that the rows they replace are
-/// in. A minimum can't be taken back out of an aggregate, so [`remake`] makes them again.
+/// Remembers the buckets that change: those of the rows that are new or newer, and those of the
+/// rows that they replace. A minimum can't be taken back out of an aggregate, so [`remake`] makes
+/// these buckets again.
 fn touch(contract: &Contract, aggregate: &Aggregate, index: usize) -> String {
     let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
     let values = key_values(contract, aggregate, "fresh");
-    let time = event_time(contract, "fresh");
+    let time = |rows| event_time(contract, rows);
     format!(
-        "INSERT INTO {} SELECT {values} FROM {table} AS fresh JOIN {STAGING} AS staged USING ({id}) \
-         WHERE {time} IS NOT NULL \
-         UNION SELECT {values} FROM {STAGING} AS fresh WHERE {time} IS NOT NULL",
-        touched(index)
+        "INSERT INTO {} SELECT {values} FROM {table} AS fresh JOIN {STAGING} AS newer USING ({id}) \
+         WHERE {} > {} \
+         UNION SELECT {values} FROM {STAGING} AS fresh LEFT JOIN {table} AS kept USING ({id}) \
+         WHERE {} > {} OR (kept.{id} IS NULL AND {} IS NOT NULL)",
+        touched(index),
+        time("newer"),
+        time("fresh"),
+        time("fresh"),
+        time("kept"),
+        time("fresh"),
     )
 }
 
