@@ -3,14 +3,32 @@
 //!
 //! # Layout
 //!
-//! In the order in which an event flows:
-//!
 //! ```text
 //! source -> encode -> topic -> [poll -> decode -> check -> label] -> sink -> commit -> outbox -> DLQ topic
 //! ```
 //!
+//! In the order in which an event flows:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`contract`] | what a schema declares about its events |
+//! | [`registry`], [`register`] | writers' schemas by id; contracts as subjects |
+//! | [`tables`] | contracts as tables |
+//! | [`source`] | where readings come from: simulated, files, HTTP |
+//! | [`codec`], [`wire`] | event <-> Avro; the five-byte header |
+//! | [`produce`] | readings onto their topic |
+//! | [`broker`] | librdkafka's settings, and topics |
+//! | [`consume`] | the pipeline: poll, fan out, commit, rebalance, shut down |
+//! | [`check`], [`label`] | the contract's rules and labels |
+//! | [`batch`] | what moves through the pipeline together |
+//! | [`sink`] | the one transaction: rows, aggregates, dead letters, ledger |
+//! | [`outbox`] | dead letters onto their topic |
+//! | [`stats`] | what a person asks afterwards |
+//! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
+//! | [`cli`], [`config`], [`secret`], [`sql`] | the edges |
+//!
 //! What decides is pure and apart from what reads and writes: [`contract`], [`wire`], [`codec`],
-//! [`check`], [`label`] and [`failure`] need no service; the others are thin around them.
+//! [`check`], [`label`] and [`failure`] need no service.
 
 pub mod contract;
 
@@ -22,15 +40,15 @@ pub mod tables;
 
 pub mod source;
 
+pub mod codec;
+
+pub mod wire;
+
 pub mod produce;
 
 pub mod broker;
 
 pub mod consume;
-
-pub mod wire;
-
-pub mod codec;
 
 pub mod check;
 
@@ -38,15 +56,15 @@ pub mod label;
 
 pub mod batch;
 
-pub mod failure;
-
-pub mod retry;
-
 pub mod sink;
 
 pub mod outbox;
 
 pub mod stats;
+
+pub mod failure;
+
+pub mod retry;
 
 pub mod cli;
 
