@@ -71,7 +71,7 @@ impl Preparer {
         if let Some(schema) = known().get(&id) {
             return Ok(Ok(schema.clone()));
         }
-        let policy = self.unknown_schema.clone();
+        let policy = self.unknown_schema;
         match self.registry.writer_schema_with_retries(id, policy).await {
             Ok(registered) => {
                 let schema = WriterSchema::new(&registered.parsed, &self.contract.schema);

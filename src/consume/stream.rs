@@ -60,7 +60,7 @@ async fn run_stream(
     let tasks = options.sink_tasks.max(1);
     let progress = Arc::new(Progress::new(tasks));
     let consumer = subscribe(&contract, &services, progress.clone())?;
-    let policy = options.unknown_schema.clone();
+    let policy = options.unknown_schema;
     let preparer = Arc::new(Preparer::new(contract.clone(), services.registry.clone(), policy));
     let dead_letters = Arc::new(Notify::new());
     let outbox_stop = CancellationToken::new();

@@ -115,7 +115,7 @@ pub async fn produce(
         options,
         stop,
     };
-    run.to_the_end().await
+    run.finish().await
 }
 
 /// One run.
@@ -136,7 +136,7 @@ struct Run<'c> {
 }
 
 impl Run<'_> {
-    async fn to_the_end(mut self) -> anyhow::Result<Produced> {
+    async fn finish(mut self) -> anyhow::Result<Produced> {
         match self.options.source.clone() {
             Source::Simulate => self.simulate().await?,
             Source::File(path) => self.file(&path).await?,

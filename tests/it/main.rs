@@ -3,4 +3,6 @@
 //! Every test has topics, consumer groups and a database schema of its own, and drives the program
 //! as a user does. The services' addresses come from the environment, as `make test` sets it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
 mod support;

@@ -5,6 +5,15 @@
 //! its types alone. A seed and the moments that the caller gives decide everything: there is no other
 //! clock and no other chance in here.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "everything here is made here: no foreign value is met"
+)]
+
 mod bus_telemetry;
 mod common;
 mod device_telemetry;
