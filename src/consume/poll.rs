@@ -261,9 +261,13 @@ impl ConsumerContext for Group {
         }
     }
 
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
+                // librdkafka remembers a pause from an earlier assignment
+                if let Err(error) = consumer.resume(list) {
+                    tracing::warn!(topic = self.topic, %error, "can't resume");
+                }
                 let partitions: BTreeSet<i32> =
                     list.elements().iter().map(|element| element.partition()).collect();
                 tracing::info!(topic = self.topic, ?partitions, "partitions assigned");

@@ -6,6 +6,7 @@ use std::{
 };
 
 use apache_avro::types::Value;
+use futures::{StreamExt, TryStreamExt, stream};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,6 +22,10 @@ use crate::{
     source::identity,
     wire::{self, SchemaId},
 };
+
+/// How many schema ids are asked for at once. Foreign bytes may hold any number of them, and each
+/// that is unknown takes its attempts' time.
+const LOOK_UPS: usize = 128;
 
 /// Decides what becomes of one stream's records.
 pub(super) struct Preparer {
@@ -59,11 +64,8 @@ impl Preparer {
     pub(super) async fn look_up(&self, records: &[Record]) -> Result<Lookups, Failure> {
         let split = |record: &Record| wire::split(record.value.as_deref()).ok().map(|(id, _)| id);
         let ids: BTreeSet<SchemaId> = records.iter().filter_map(split).collect();
-        let mut lookups = HashMap::new();
-        for id in ids {
-            lookups.insert(id, self.writer_schema(id).await?);
-        }
-        Ok(lookups)
+        let lookups = ids.into_iter().map(async |id| Ok((id, self.writer_schema(id).await?)));
+        stream::iter(lookups).buffer_unordered(LOOK_UPS).try_collect().await
     }
 
     async fn writer_schema(&self, id: SchemaId) -> Result<Lookup, Failure> {

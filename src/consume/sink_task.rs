@@ -151,15 +151,19 @@ impl SinkTask {
         batch: &Batch,
         lookups: &Lookups,
     ) -> Result<Written, Failure> {
-        let contract = self.contract.clone();
-        let mut sink = match self.sink.take() {
-            Some(sink) => sink,
-            None => Sink::connect(&self.services.postgres, &contract).await?,
-        };
+        let contract = &self.contract;
         let refuse =
             |batch: &Batch, index, rejection| preparer.refused(batch, lookups, index, rejection);
-        let written = timeout(WRITE, sink.write(&contract, batch, &refuse)).await;
-        let written = written.map_err(|_| {
+        let sink = self.sink.take();
+        let attempt = async {
+            let mut sink = match sink {
+                Some(sink) => sink,
+                None => Sink::connect(&self.services.postgres, contract).await?,
+            };
+            let written = sink.write(contract, batch, &refuse).await?;
+            Ok::<_, Failure>((sink, written))
+        };
+        let (sink, written) = timeout(WRITE, attempt).await.map_err(|_| {
             Failure::Dependency(anyhow::anyhow!("Postgres took longer than {WRITE:?}"))
         })??;
         self.sink = Some(sink);
