@@ -5,6 +5,7 @@
 //! at any point leaves either all of a batch or nothing, and writing a batch twice changes
 //! nothing the second time.
 
+mod aggregates;
 mod dead_letters;
 mod ledger;
 mod row;
@@ -12,10 +13,10 @@ mod statements;
 
 use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
 
+pub use aggregates::aggregate_columns;
 pub(crate) use dead_letters::headers_from_json;
 pub use ledger::Written;
 pub use row::{RowEncoder, instant_micros, is_storable_instant};
-pub use statements::{aggregate_columns, recomputed};
 
 use self::{ledger::Account, statements::Statements};
 use crate::{

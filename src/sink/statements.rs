@@ -1,7 +1,8 @@
 //! The statements with which one stream's rows are written, built once from its contract.
 
+use super::aggregates;
 use crate::{
-    contract::{Aggregate, Column, ColumnType, Contract, OnConflict},
+    contract::{Column, Contract, OnConflict},
     sql::{quoted, quoted_list},
 };
 
@@ -48,11 +49,11 @@ impl Statements {
             contract.on_conflict == OnConflict::Latest && !contract.aggregates.is_empty();
         if exclusive {
             for (index, aggregate) in contract.aggregates.iter().enumerate() {
-                let touched = touched(index);
+                let touched = aggregates::touched(index);
                 prepare.push_str(&format!(
                     ";\nDROP TABLE IF EXISTS pg_temp.{touched};\n\
                      CREATE TEMPORARY TABLE {touched} ({}) ON COMMIT DELETE ROWS",
-                    definitions(aggregate)
+                    aggregates::key_definitions(aggregate)
                 ));
                 clear.push_str(&format!("; DELETE FROM {touched}"));
             }
@@ -60,8 +61,8 @@ impl Statements {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         if exclusive {
             for (index, aggregate) in contract.aggregates.iter().enumerate() {
-                before.push(touch(contract, aggregate, index));
-                after.extend(remake(contract, aggregate, index));
+                before.push(aggregates::touch(contract, aggregate, index, STAGING));
+                after.extend(aggregates::remake(contract, aggregate, index));
             }
         }
         let land = match contract.on_conflict {
@@ -91,19 +92,8 @@ fn insert_new(contract: &Contract, names: &str) -> String {
          ON CONFLICT ({id}) DO NOTHING RETURNING *)"
     );
     for (index, aggregate) in contract.aggregates.iter().enumerate() {
-        let (agg, keys) = (quoted(&aggregate.table), keys(aggregate));
-        let sums = sums(aggregate);
-        let columns: Vec<&str> = sums.iter().map(|sum| sum.column.as_str()).collect();
-        let merged: Vec<String> =
-            sums.iter().map(|sum| format!("{} = {}", sum.column, sum.merged)).collect();
-        let grouped = grouped(contract, aggregate, "landed AS fresh");
-        sql.push_str(&format!(
-            ",\nagg_{index} AS (INSERT INTO {agg} AS kept ({keys}, {}) {grouped} \
-             ORDER BY {} ON CONFLICT ({keys}) DO UPDATE SET {})",
-            columns.join(", "),
-            key_positions(aggregate),
-            merged.join(", ")
-        ));
+        let add = aggregates::add(contract, aggregate, "landed AS fresh");
+        sql.push_str(&format!(",\nagg_{index} AS ({add})"));
     }
     sql.push_str(&format!("\n{}", count("landed", &id, "true")));
     sql
@@ -133,191 +123,4 @@ fn count(landed: &str, id: &str, fresh: &str) -> String {
         "SELECT staged.{SLOT}, count(*) FROM {landed} JOIN {STAGING} AS staged USING ({id}) \
          WHERE staged.{SLOT} >= 0 AND {fresh} GROUP BY staged.{SLOT}"
     )
-}
-
-/// Remembers the buckets that change: those of the rows that are new or newer, and those of the
-/// rows that they replace. A minimum can't be taken back out of an aggregate, so [`remake`] makes
-/// these buckets again.
-fn touch(contract: &Contract, aggregate: &Aggregate, index: usize) -> String {
-    let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
-    let values = key_values(contract, aggregate, "fresh");
-    let time = |rows| event_time(contract, rows);
-    format!(
-        "INSERT INTO {} SELECT {values} FROM {table} AS fresh JOIN {STAGING} AS newer USING ({id}) \
-         WHERE {} > {} \
-         UNION SELECT {values} FROM {STAGING} AS fresh LEFT JOIN {table} AS kept USING ({id}) \
-         WHERE {} > {} OR (kept.{id} IS NULL AND {} IS NOT NULL)",
-        touched(index),
-        time("newer"),
-        time("fresh"),
-        time("fresh"),
-        time("kept"),
-        time("fresh"),
-    )
-}
-
-/// Makes the touched buckets again from the table's rows.
-fn remake(contract: &Contract, aggregate: &Aggregate, index: usize) -> [String; 2] {
-    let (agg, keys, touched) = (quoted(&aggregate.table), keys(aggregate), touched(index));
-    let same_keys = |left: &str| {
-        let names = std::iter::once(aggregate.bucket_column())
-            .chain(aggregate.by.iter().map(|column| column.name.as_str()));
-        let same = |name| {
-            let name = quoted(name);
-            format!("{left}.{name} IS NOT DISTINCT FROM touched.{name}")
-        };
-        names.map(same).collect::<Vec<_>>().join(" AND ")
-    };
-    let sums = sums(aggregate);
-    let columns: Vec<&str> = sums.iter().map(|sum| sum.column.as_str()).collect();
-    let bucket = quoted(aggregate.bucket_column());
-    let time = event_time(contract, "fresh");
-    // the plain comparison of times is what an index can answer
-    let mut matches = vec![
-        format!("{time} >= touched.{bucket}"),
-        format!("{time} < touched.{bucket} + {}", width(aggregate)),
-    ];
-    matches.extend(aggregate.by.iter().map(|column| {
-        let name = quoted(&column.name);
-        format!("fresh.{name} IS NOT DISTINCT FROM touched.{name}")
-    }));
-    let from = format!(
-        "{touched} AS touched JOIN {} AS fresh ON {}",
-        quoted(&contract.table),
-        matches.join(" AND ")
-    );
-    [
-        format!("DELETE FROM {agg} AS kept USING {touched} AS touched WHERE {}", same_keys("kept")),
-        format!(
-            "INSERT INTO {agg} ({keys}, {}) {}",
-            columns.join(", "),
-            grouped(contract, aggregate, &from)
-        ),
-    ]
-}
-
-/// The table's rows, named `fresh`, summed up by an aggregate's keys.
-fn grouped(contract: &Contract, aggregate: &Aggregate, from: &str) -> String {
-    let values: Vec<String> = sums(aggregate).into_iter().map(|sum| sum.value).collect();
-    format!(
-        "SELECT {}, {} FROM {from} WHERE {} IS NOT NULL GROUP BY {}",
-        key_values(contract, aggregate, "fresh"),
-        values.join(", "),
-        event_time(contract, "fresh"),
-        key_positions(aggregate)
-    )
-}
-
-/// The keys' places in a list of [`key_values`].
-fn key_positions(aggregate: &Aggregate) -> String {
-    (1..=aggregate.by.len() + 1).map(|n| n.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// What recomputes an aggregate from its stream's table, with the columns in the order of
-/// [`aggregate_columns`].
-pub fn recomputed(contract: &Contract, aggregate: &Aggregate) -> String {
-    grouped(contract, aggregate, &format!("{} AS fresh", quoted(&contract.table)))
-}
-
-/// An aggregate's columns: the bucket, the dimensions, then `count` and the sums.
-pub fn aggregate_columns(aggregate: &Aggregate) -> Vec<Column> {
-    let bucket = Column {
-        name: aggregate.bucket_column().to_owned(),
-        kind: ColumnType::TimestampTz,
-        nullable: false,
-    };
-    let sums = sums(aggregate).into_iter().map(|sum| Column {
-        name: sum.column.trim_matches('"').replace("\"\"", "\""),
-        kind: sum.kind,
-        nullable: sum.nullable,
-    });
-    std::iter::once(bucket).chain(aggregate.by.iter().cloned()).chain(sums).collect()
-}
-
-/// One column of an aggregate that is not part of its key.
-struct Sum {
-    /// Its quoted name.
-    column: String,
-    kind: ColumnType,
-    nullable: bool,
-    /// From the rows named `fresh`.
-    value: String,
-    /// From the rows named `kept` and `excluded`.
-    merged: String,
-}
-
-fn sums(aggregate: &Aggregate) -> Vec<Sum> {
-    let count = |name: &str, of: &str| {
-        let column = quoted(name);
-        let merged = format!("kept.{column} + excluded.{column}");
-        let value = format!("count({of})");
-        Sum { column, kind: ColumnType::Bigint, nullable: false, value, merged }
-    };
-    let mut sums = vec![count("count", "*")];
-    for of in &aggregate.of {
-        let (from, nullable) = (format!("fresh.{}", quoted(&of.name)), of.nullable);
-        if nullable {
-            sums.push(count(&format!("{}_count", of.name), &from));
-        }
-        let column = quoted(&format!("{}_sum", of.name));
-        let kind = of.kind.sum();
-        // a sum over nothing but nulls is null, and null plus a number would be null
-        let merged = format!(
-            "CASE WHEN kept.{column} IS NULL THEN excluded.{column} \
-             WHEN excluded.{column} IS NULL THEN kept.{column} \
-             ELSE kept.{column} + excluded.{column} END"
-        );
-        let value = match kind {
-            ColumnType::Double => format!("sum({from}::{kind})"),
-            _ => format!("sum({from})::{kind}"),
-        };
-        sums.push(Sum { column, value, kind, nullable, merged });
-        for (name, function) in [("min", "least"), ("max", "greatest")] {
-            let column = quoted(&format!("{}_{name}", of.name));
-            let merged = format!("{function}(kept.{column}, excluded.{column})");
-            let value = format!("{name}({from})");
-            sums.push(Sum { column, kind: of.kind.clone(), nullable, value, merged });
-        }
-    }
-    sums
-}
-
-/// The bucket and the dimensions, as an aggregate's table names them.
-fn keys(aggregate: &Aggregate) -> String {
-    let by = aggregate.by.iter().map(|column| column.name.as_str());
-    quoted_list(std::iter::once(aggregate.bucket_column()).chain(by))
-}
-
-/// The bucket and the dimensions, from rows of the stream's columns.
-fn key_values(contract: &Contract, aggregate: &Aggregate, rows: &str) -> String {
-    // 2000-01-03 is a Monday, so that buckets of 7d are weeks
-    let bucket = format!(
-        "date_bin({}, {}, timestamptz '2000-01-03 00:00:00+00')",
-        width(aggregate),
-        event_time(contract, rows)
-    );
-    let by = aggregate.by.iter().map(|column| format!("{rows}.{}", quoted(&column.name)));
-    std::iter::once(bucket).chain(by).collect::<Vec<_>>().join(", ")
-}
-
-fn event_time(contract: &Contract, rows: &str) -> String {
-    // an aggregate without an event time does not pass the contract's reading
-    contract.time_column().map_or_else(|| "NULL".into(), |c| format!("{rows}.{}", quoted(&c.name)))
-}
-
-fn width(aggregate: &Aggregate) -> String {
-    format!("interval '{} seconds'", aggregate.every.duration().as_secs())
-}
-
-/// Columns of an aggregate's key, for the temporary table of the buckets that a batch touches.
-fn definitions(aggregate: &Aggregate) -> String {
-    let keys = aggregate_columns(aggregate);
-    let keys = keys.iter().take(aggregate.by.len() + 1);
-    keys.map(|column| format!("{} {}", quoted(&column.name), column.kind))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn touched(index: usize) -> String {
-    format!("sluicegate_touched_{index}")
 }

@@ -1,0 +1,209 @@
+//! The statements that keep aggregates: added to by new rows, or made again from the table.
+
+use crate::{
+    contract::{Aggregate, Column, ColumnType, Contract},
+    sql::{quoted, quoted_list},
+};
+
+/// Adds the rows of `from`, named `fresh`, to an aggregate, in the order of its keys.
+pub(super) fn add(contract: &Contract, aggregate: &Aggregate, from: &str) -> String {
+    let (agg, keys) = (quoted(&aggregate.table), keys(aggregate));
+    let sums = sums(aggregate);
+    let columns: Vec<&str> = sums.iter().map(|sum| sum.column.as_str()).collect();
+    let merged: Vec<String> =
+        sums.iter().map(|sum| format!("{} = {}", sum.column, sum.merged)).collect();
+    format!(
+        "INSERT INTO {agg} AS kept ({keys}, {}) {} ORDER BY {} ON CONFLICT ({keys}) DO UPDATE SET {}",
+        columns.join(", "),
+        grouped(contract, aggregate, from),
+        key_positions(aggregate),
+        merged.join(", ")
+    )
+}
+
+/// Remembers the buckets that change: those of the rows that are new or newer, and those of the
+/// rows that they replace. A minimum can't be taken back out of an aggregate, so [`remake`] makes
+/// these buckets again.
+pub(super) fn touch(
+    contract: &Contract,
+    aggregate: &Aggregate,
+    index: usize,
+    staging: &str,
+) -> String {
+    let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
+    let values = key_values(contract, aggregate, "fresh");
+    let time = |rows| event_time(contract, rows);
+    format!(
+        "INSERT INTO {} SELECT {values} FROM {table} AS fresh JOIN {staging} AS newer USING ({id}) \
+         WHERE {} > {} \
+         UNION SELECT {values} FROM {staging} AS fresh LEFT JOIN {table} AS kept USING ({id}) \
+         WHERE {} > {} OR (kept.{id} IS NULL AND {} IS NOT NULL)",
+        touched(index),
+        time("newer"),
+        time("fresh"),
+        time("fresh"),
+        time("kept"),
+        time("fresh"),
+    )
+}
+
+/// Makes the touched buckets again from the table's rows.
+pub(super) fn remake(contract: &Contract, aggregate: &Aggregate, index: usize) -> [String; 2] {
+    let (agg, keys, touched) = (quoted(&aggregate.table), keys(aggregate), touched(index));
+    let same_keys = |left: &str| {
+        let names = std::iter::once(aggregate.bucket_column())
+            .chain(aggregate.by.iter().map(|column| column.name.as_str()));
+        let same = |name| {
+            let name = quoted(name);
+            format!("{left}.{name} IS NOT DISTINCT FROM touched.{name}")
+        };
+        names.map(same).collect::<Vec<_>>().join(" AND ")
+    };
+    let sums = sums(aggregate);
+    let columns: Vec<&str> = sums.iter().map(|sum| sum.column.as_str()).collect();
+    let bucket = quoted(aggregate.bucket_column());
+    let time = event_time(contract, "fresh");
+    // the plain comparison of times is what an index can answer
+    let mut matches = vec![
+        format!("{time} >= touched.{bucket}"),
+        format!("{time} < touched.{bucket} + {}", width(aggregate)),
+    ];
+    matches.extend(aggregate.by.iter().map(|column| {
+        let name = quoted(&column.name);
+        format!("fresh.{name} IS NOT DISTINCT FROM touched.{name}")
+    }));
+    let from = format!(
+        "{touched} AS touched JOIN {} AS fresh ON {}",
+        quoted(&contract.table),
+        matches.join(" AND ")
+    );
+    [
+        format!("DELETE FROM {agg} AS kept USING {touched} AS touched WHERE {}", same_keys("kept")),
+        format!(
+            "INSERT INTO {agg} ({keys}, {}) {}",
+            columns.join(", "),
+            grouped(contract, aggregate, &from)
+        ),
+    ]
+}
+
+/// The table's rows, named `fresh`, summed up by an aggregate's keys.
+fn grouped(contract: &Contract, aggregate: &Aggregate, from: &str) -> String {
+    let values: Vec<String> = sums(aggregate).into_iter().map(|sum| sum.value).collect();
+    format!(
+        "SELECT {}, {} FROM {from} WHERE {} IS NOT NULL GROUP BY {}",
+        key_values(contract, aggregate, "fresh"),
+        values.join(", "),
+        event_time(contract, "fresh"),
+        key_positions(aggregate)
+    )
+}
+
+/// The keys' places in a list of [`key_values`].
+fn key_positions(aggregate: &Aggregate) -> String {
+    (1..=aggregate.by.len() + 1).map(|n| n.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// An aggregate's columns: the bucket, the dimensions, then `count` and the sums.
+pub fn aggregate_columns(aggregate: &Aggregate) -> Vec<Column> {
+    let bucket = Column {
+        name: aggregate.bucket_column().to_owned(),
+        kind: ColumnType::TimestampTz,
+        nullable: false,
+    };
+    let sums = sums(aggregate).into_iter().map(|sum| Column {
+        name: sum.column.trim_matches('"').replace("\"\"", "\""),
+        kind: sum.kind,
+        nullable: sum.nullable,
+    });
+    std::iter::once(bucket).chain(aggregate.by.iter().cloned()).chain(sums).collect()
+}
+
+/// One column of an aggregate that is not part of its key.
+struct Sum {
+    /// Its quoted name.
+    column: String,
+    kind: ColumnType,
+    nullable: bool,
+    /// From the rows named `fresh`.
+    value: String,
+    /// From the rows named `kept` and `excluded`.
+    merged: String,
+}
+
+fn sums(aggregate: &Aggregate) -> Vec<Sum> {
+    let count = |name: &str, of: &str| {
+        let column = quoted(name);
+        let merged = format!("kept.{column} + excluded.{column}");
+        let value = format!("count({of})");
+        Sum { column, kind: ColumnType::Bigint, nullable: false, value, merged }
+    };
+    let mut sums = vec![count("count", "*")];
+    for of in &aggregate.of {
+        let (from, nullable) = (format!("fresh.{}", quoted(&of.name)), of.nullable);
+        if nullable {
+            sums.push(count(&format!("{}_count", of.name), &from));
+        }
+        let column = quoted(&format!("{}_sum", of.name));
+        let kind = of.kind.sum();
+        // a sum over nothing but nulls is null, and null plus a number would be null
+        let merged = format!(
+            "CASE WHEN kept.{column} IS NULL THEN excluded.{column} \
+             WHEN excluded.{column} IS NULL THEN kept.{column} \
+             ELSE kept.{column} + excluded.{column} END"
+        );
+        let value = match kind {
+            ColumnType::Double => format!("sum({from}::{kind})"),
+            _ => format!("sum({from})::{kind}"),
+        };
+        sums.push(Sum { column, value, kind, nullable, merged });
+        for (name, function) in [("min", "least"), ("max", "greatest")] {
+            let column = quoted(&format!("{}_{name}", of.name));
+            let merged = format!("{function}(kept.{column}, excluded.{column})");
+            let value = format!("{name}({from})");
+            sums.push(Sum { column, kind: of.kind.clone(), nullable, value, merged });
+        }
+    }
+    sums
+}
+
+/// The bucket and the dimensions, as an aggregate's table names them.
+fn keys(aggregate: &Aggregate) -> String {
+    let by = aggregate.by.iter().map(|column| column.name.as_str());
+    quoted_list(std::iter::once(aggregate.bucket_column()).chain(by))
+}
+
+/// The bucket and the dimensions, from rows of the stream's columns.
+fn key_values(contract: &Contract, aggregate: &Aggregate, rows: &str) -> String {
+    // 2000-01-03 is a Monday, so that buckets of 7d are weeks
+    let bucket = format!(
+        "date_bin({}, {}, timestamptz '2000-01-03 00:00:00+00')",
+        width(aggregate),
+        event_time(contract, rows)
+    );
+    let by = aggregate.by.iter().map(|column| format!("{rows}.{}", quoted(&column.name)));
+    std::iter::once(bucket).chain(by).collect::<Vec<_>>().join(", ")
+}
+
+fn event_time(contract: &Contract, rows: &str) -> String {
+    // an aggregate without an event time does not pass the contract's reading
+    contract.time_column().map_or_else(|| "NULL".into(), |c| format!("{rows}.{}", quoted(&c.name)))
+}
+
+fn width(aggregate: &Aggregate) -> String {
+    format!("interval '{} seconds'", aggregate.every.duration().as_secs())
+}
+
+/// The columns of an aggregate's key, for [`touched`].
+pub(super) fn key_definitions(aggregate: &Aggregate) -> String {
+    let keys = aggregate_columns(aggregate);
+    let keys = keys.iter().take(aggregate.by.len() + 1);
+    keys.map(|column| format!("{} {}", quoted(&column.name), column.kind))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The temporary table of the buckets that a batch touches.
+pub(super) fn touched(index: usize) -> String {
+    format!("sluicegate_touched_{index}")
+}
