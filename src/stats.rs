@@ -9,12 +9,13 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 use serde::Serialize;
-use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
+use sqlx::{PgConnection, Row as _, postgres::PgConnectOptions};
 
 use crate::{
     broker::Broker,
     contract::{ColumnType, Contract},
     sql::quoted,
+    tables,
 };
 
 /// How long a broker may take to answer.
@@ -55,9 +56,7 @@ pub async fn stats(
     broker: &Broker,
     group_prefix: &str,
 ) -> anyhow::Result<Vec<StreamStats>> {
-    let mut connection = PgConnection::connect_with(postgres)
-        .await
-        .context("can't connect to Postgres; start it with `make up`, or set DATABASE_URL")?;
+    let mut connection = tables::connect(postgres).await?;
     let mut all = Vec::new();
     for contract in contracts {
         let mut stats = database_stats(&mut connection, contract).await.with_context(|| {

@@ -167,20 +167,37 @@ pub async fn migrate(
     Ok(migrated)
 }
 
+/// Fails unless the database answers and has the fixed tables.
+pub async fn verify_migrated(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let mut connection = connect(options).await?;
+    for table in ["ledger", "dlq_events"] {
+        if LiveTable::read(&mut connection, table).await?.is_none() {
+            bail!("the table \"{table}\" is missing; run `sluicegate migrate`");
+        }
+    }
+    Ok(())
+}
+
 /// Fails unless the tables are as one contract says.
-pub async fn verify(connection: &mut PgConnection, contract: &Contract) -> Result<(), Failure> {
-    let fixed = LiveTable::read(connection, "ledger").await?;
-    let plan = Plan::of(connection, contract).await?;
-    let missing = match fixed {
-        None => Some("the table \"ledger\" is missing".to_owned()),
-        Some(_) => plan.statements.first().map(|statement| format!("not yet run: {statement}")),
-    };
-    let wrong = match (missing, plan.refusals.first()) {
-        (Some(missing), _) => format!("{missing}; run `sluicegate migrate`"),
-        (None, Some(refusal)) => refusal.clone(),
-        (None, None) => return Ok(()),
-    };
-    Err(Failure::Contract(anyhow::anyhow!("the tables are not as the contract says: {wrong}")))
+pub async fn verify(options: &PgConnectOptions, contract: &Contract) -> anyhow::Result<()> {
+    let plan = Plan::of(&mut connect(options).await?, contract).await?;
+    let first_line = |statement: &String| statement.lines().next().map(str::to_owned);
+    if let Some(statement) = plan.statements.first().and_then(first_line) {
+        let statement = statement.trim_end_matches(" (");
+        bail!(
+            "the tables are not as the contract says; run `sluicegate migrate`, which would: {statement}"
+        );
+    }
+    refuse(&plan.refusals)
+}
+
+/// Connects, or says what a person can do.
+pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+    PgConnection::connect_with(options).await.map_err(|error| {
+        anyhow::anyhow!(
+            "can't connect to Postgres: {error}; start it with `make up`, or set DATABASE_URL"
+        )
+    })
 }
 
 /// Every table that a contract asks for.

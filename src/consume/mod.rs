@@ -13,7 +13,7 @@ mod stream;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,6 @@ pub use stream::StreamReport;
 use crate::{
     broker::Broker,
     contract::Contract,
-    failure::Failure,
     outbox::DeadLetterPublisher,
     registry::{Registry, RetryPolicy},
     tables,
@@ -69,7 +68,7 @@ pub async fn consume(
     stop: CancellationToken,
 ) -> anyhow::Result<Vec<StreamReport>> {
     broker.ensure_topics(&contracts).await?;
-    verify_tables(&postgres, &contracts).await?;
+    tables::verify_migrated(&postgres).await?;
     let publisher = DeadLetterPublisher::new(&broker)?;
     let services = Arc::new(Services { broker, registry, postgres, publisher, options });
     let mut streams = JoinSet::new();
@@ -81,28 +80,12 @@ pub async fn consume(
         reports.push(report.context("a stream's task panicked")?);
     }
     reports.sort_by(|a, b| a.stream.cmp(&b.stream));
-    let stopped: Vec<&str> =
-        reports.iter().filter(|r| r.stopped.is_some()).map(|r| r.stream.as_str()).collect();
+    let stopped: Vec<String> = reports
+        .iter()
+        .filter_map(|report| Some(format!("{}: {}", report.stream, report.stopped.as_ref()?)))
+        .collect();
     if !stopped.is_empty() {
-        bail!("stopped with an error: {}; see above", stopped.join(", "));
+        bail!("{}", stopped.join("; "));
     }
     Ok(reports)
-}
-
-/// Before anything is read: a table that is missing is better said now than at the first batch.
-async fn verify_tables(postgres: &PgConnectOptions, contracts: &[Contract]) -> anyhow::Result<()> {
-    let mut connection = PgConnection::connect_with(postgres).await.map_err(|error| {
-        anyhow::anyhow!(
-            "can't connect to Postgres: {error}; start it with `make up`, or set DATABASE_URL"
-        )
-    })?;
-    for contract in contracts {
-        tables::verify(&mut connection, contract).await.map_err(|failure| match failure {
-            Failure::Contract(error) | Failure::Dependency(error) => {
-                error.context(contract.stream.clone())
-            }
-            Failure::Record(rejection) => anyhow::anyhow!("{}: {rejection}", contract.stream),
-        })?;
-    }
-    Ok(())
 }

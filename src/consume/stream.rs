@@ -14,7 +14,7 @@ use super::{
     progress::Progress,
     sink_task::SinkTask,
 };
-use crate::{contract::Contract, outbox::Outbox, sink::Written};
+use crate::{contract::Contract, outbox::Outbox, sink::Written, tables};
 
 /// How a stream's run went.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ async fn run_stream(
     services: Arc<Services>,
     stop: CancellationToken,
 ) -> anyhow::Result<(Written, Option<String>)> {
+    // before anything is read: what is wrong with a table is better said now than at a batch
+    tables::verify(&services.postgres, &contract).await?;
     let options = services.options.clone();
     let tasks = options.sink_tasks.max(1);
     let progress = Arc::new(Progress::new(tasks));
