@@ -117,10 +117,13 @@ impl Broker {
         admin: &AdminClient<DefaultClientContext>,
     ) -> anyhow::Result<Vec<String>> {
         let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER));
-        let metadata = metadata.with_context(|| {
+        let metadata = metadata.map_err(|error| {
             let brokers = self.properties.get("bootstrap.servers").map_or("", String::as_str);
-            format!(
-                "no Kafka broker answers at {brokers}; start one with `make up`, or set KAFKA_BROKERS"
+            let code = error.rdkafka_error_code().map(|code| format!(" ({code})"));
+            anyhow::anyhow!(
+                "no Kafka broker answers at {brokers}{}; start one with `make up`, or set \
+                 KAFKA_BROKERS",
+                code.unwrap_or_default()
             )
         })?;
         Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())

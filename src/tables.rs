@@ -194,6 +194,10 @@ pub async fn verify(options: &PgConnectOptions, contract: &Contract) -> anyhow::
 /// Connects, or says what a person can do.
 pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     PgConnection::connect_with(options).await.map_err(|error| {
+        let error = match &error {
+            sqlx::Error::Database(database) => database.message().to_owned(),
+            other => other.to_string(),
+        };
         anyhow::anyhow!(
             "can't connect to Postgres: {error}; start it with `make up`, or set DATABASE_URL"
         )
