@@ -13,6 +13,7 @@
 
 mod alias;
 mod json;
+mod recursive;
 
 use std::io::Read;
 
@@ -24,6 +25,7 @@ use apache_avro::{
 use serde_json::Value as Json;
 
 pub use json::{event_to_json, value_to_json};
+pub use recursive::is_recursive;
 
 use crate::{
     failure::{Rejection, Stage},
@@ -155,6 +157,10 @@ fn refusal(writer: &Schema, reader: &Schema) -> Option<Rejection> {
             let detail = format!("written as {}; this stream's is {}", name(theirs), name(ours));
             return refused("wrong_schema", detail);
         }
+    }
+    if is_recursive(writer) {
+        let detail = "the writer's schema contains a type that contains itself".to_owned();
+        return refused("incompatible_schema", detail);
     }
     let problems = incompatibilities(reader, writer);
     if !problems.is_empty() {

@@ -20,6 +20,7 @@ use super::{
     attribute::{AggregateSpec, Attribute, LabelSpec, LabelType, RuleSpec},
     sample,
 };
+use crate::codec::is_recursive;
 
 /// Postgres cuts longer names off.
 const LONGEST_NAME: usize = 63;
@@ -160,15 +161,14 @@ impl Reader<'_> {
                 return None;
             }
         };
+        if is_recursive(schema) {
+            self.problem("fields", "a type contains itself; expected types of a bounded depth");
+        }
         let named = |name: &Name| resolved.get_names().get(name).copied();
         let mut columns = Vec::new();
         for (index, field) in self.record.fields.iter().enumerate() {
             let place = format!("fields[{index}]");
             self.check_identifier(&place, &field.name);
-            if is_recursive(&field.schema, &named, &mut vec![&self.record.name]) {
-                let message = "a type that contains itself can't be bounded; expected a finite one";
-                self.problem(&place, message);
-            }
             columns.push(Column::of_field(&field.name, &field.schema, &named));
         }
         if columns.is_empty() {
@@ -434,32 +434,6 @@ impl Reader<'_> {
 fn is_name(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty() && text.chars().all(legal) && !text.starts_with(|c: char| c.is_ascii_digit())
-}
-
-fn is_recursive<'s>(
-    schema: &'s Schema,
-    named: &dyn Fn(&Name) -> Option<&'s Schema>,
-    open: &mut Vec<&'s Name>,
-) -> bool {
-    match schema {
-        Schema::Array(array) => is_recursive(&array.items, named, open),
-        Schema::Map(map) => is_recursive(&map.types, named, open),
-        Schema::Union(union) => {
-            union.variants().iter().any(|branch| is_recursive(branch, named, open))
-        }
-        Schema::Ref { name } if open.contains(&name) => true,
-        Schema::Ref { name } => match named(name) {
-            Some(schema @ Schema::Record(_)) => is_recursive(schema, named, open),
-            _ => false,
-        },
-        Schema::Record(record) => {
-            open.push(&record.name);
-            let found = record.fields.iter().any(|field| is_recursive(&field.schema, named, open));
-            open.pop();
-            found
-        }
-        _ => false,
-    }
 }
 
 fn label_column(kind: LabelType) -> ColumnType {
