@@ -5,3 +5,4 @@
 
 mod evolution;
 mod support;
+mod types;
