@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use self::live::LiveTable;
 use crate::{
-    contract::{Aggregate, Column, Contract},
+    contract::{Aggregate, Column, ColumnType, Contract},
     failure::Failure,
     sink::aggregate_columns,
     sql::{quoted, quoted_list},
@@ -100,8 +100,11 @@ impl Plan {
                 .push(format!("ALTER TABLE {table} ADD COLUMN {name} {}", column.kind)),
             Some(live) if live.kind != column.kind.to_string() => self.refusals.push(format!(
                 "{table} has a column {name} of type {}, and the contract says {}; run: \
-                 ALTER TABLE {table} ALTER COLUMN {name} TYPE {};",
-                live.kind, column.kind, column.kind
+                 ALTER TABLE {table} ALTER COLUMN {name} TYPE {}{};",
+                live.kind,
+                column.kind,
+                column.kind,
+                using(&name, &live.kind, &column.kind)
             )),
             Some(live) if live.not_null && column.nullable => self.refusals.push(format!(
                 "{table} has a column {name} that must not be null, and the contract says it may; \
@@ -109,6 +112,17 @@ impl Plan {
             )),
             Some(_) => {}
         }
+    }
+}
+
+/// How to convert a column where Postgres would refuse to, or make something else of it, by itself.
+fn using(column: &str, from: &str, to: &ColumnType) -> String {
+    match (from, to) {
+        ("text", ColumnType::Bytea) => format!(" USING convert_to({column}, 'UTF8')"),
+        ("bytea", ColumnType::Text) => format!(" USING convert_from({column}, 'UTF8')"),
+        ("text", ColumnType::Uuid) => format!(" USING {column}::uuid"),
+        (_, ColumnType::Jsonb) => format!(" USING to_jsonb({column})"),
+        _ => String::new(),
     }
 }
 
