@@ -4,3 +4,7 @@
 //! as a user does. The services' addresses come from the environment, as `make test` sets it.
 
 mod support;
+mod telemetry;
+
+mod restart;
+mod shutdown;
