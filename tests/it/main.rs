@@ -7,5 +7,8 @@
 
 mod decoded;
 mod evolution;
+mod restart;
+mod shutdown;
 mod support;
+mod telemetry;
 mod types;

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use apache_avro::{Schema, types::Value, writer::datum::GenericDatumWriter};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     message::{Header, Headers, OwnedHeaders, OwnedMessage},
     producer::{FutureProducer, FutureRecord},
 };
@@ -54,9 +55,14 @@ impl Fixture {
 
     /// A corner with one stream, `readings`: its topic of one partition, subject and tables.
     pub fn with_stream(avsc: Json) -> Fixture {
+        Fixture::with_partitions("readings", avsc, 1)
+    }
+
+    /// A corner with one stream, its topic of so many partitions, subject and tables.
+    pub fn with_partitions(stream: &str, avsc: Json, partitions: i32) -> Fixture {
         let mut fixture = Fixture::new();
-        let topic = fixture.stream("readings", avsc);
-        fixture.create_topic(&topic, 1);
+        let topic = fixture.stream(stream, avsc);
+        fixture.create_topic(&topic, partitions);
         fixture.run(&["register"]).success();
         fixture.run(&["migrate"]).success();
         fixture
@@ -105,11 +111,16 @@ impl Fixture {
 
     /// Starts the program and leaves it running; it is killed when the value is dropped.
     pub fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, &[])
+    }
+
+    /// Like [`start`](Fixture::start), with more in its environment.
+    pub fn start_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Running {
         let log = self.schemas.path().join(format!("{}.log", uuid::Uuid::new_v4()));
         let file = std::fs::File::create(&log).unwrap();
-        let child =
-            self.command(args).stdout(Stdio::null()).stderr(Stdio::from(file)).spawn().unwrap();
-        Running { child, log }
+        let mut command = self.command(args);
+        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::from(file));
+        Running { child: command.spawn().unwrap(), log }
     }
 
     /// Creates a topic for a test that sends its own bytes.
@@ -176,6 +187,59 @@ impl Fixture {
         records
     }
 
+    /// Where each partition of a topic begins and ends.
+    pub fn watermarks(&self, topic: &str) -> Vec<(i64, i64)> {
+        let consumer: BaseConsumer = client().set("group.id", &self.prefix).create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let count = metadata.topics()[0].partitions().len();
+        let of = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+        (0..i32::try_from(count).unwrap()).map(of).collect()
+    }
+
+    /// The offsets that a stream's consumer group has committed; none for a partition without.
+    pub fn committed(&self, stream: &str) -> Vec<Option<i64>> {
+        let topic = format!("{}.{stream}", self.prefix);
+        let partitions = self.watermarks(&topic).len();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&topic, 0, i32::try_from(partitions).unwrap() - 1);
+        let committed = self.group(stream).committed_offsets(list, PATIENCE).unwrap();
+        let mut elements = committed.elements();
+        elements.sort_by_key(|element| element.partition());
+        elements.iter().map(|element| element.offset().to_raw().filter(|raw| *raw >= 0)).collect()
+    }
+
+    /// Commits offsets, one a partition, in the name of a stream's consumer group.
+    pub fn commit(&self, stream: &str, offsets: &[i64]) {
+        let topic = format!("{}.{stream}", self.prefix);
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(offsets) {
+            list.add_partition_offset(&topic, partition, Offset::Offset(*offset)).unwrap();
+        }
+        self.group(stream).commit(&list, CommitMode::Sync).unwrap();
+    }
+
+    fn group(&self, stream: &str) -> BaseConsumer {
+        client().set("group.id", format!("{}.{stream}", self.prefix)).create().unwrap()
+    }
+
+    /// Sends rows through `produce`, as a file of JSON lines.
+    pub fn produce(&self, stream: &str, rows: &[Json]) {
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let file = self.schemas.path().join("rows.jsonl");
+        std::fs::write(&file, lines).unwrap();
+        self.run(&["produce", stream, "--from", file.to_str().unwrap()]).success();
+    }
+
+    /// The id under which a stream's schema is registered.
+    pub fn schema_id(&self, stream: &str) -> u32 {
+        let registry = variable("SCHEMA_REGISTRY_URL");
+        let subject = format!("{}.{stream}-value", self.prefix);
+        let url = format!("{registry}/subjects/{subject}/versions/latest");
+        let answer: Json =
+            self.runtime.block_on(async { reqwest::get(url).await.unwrap().json().await.unwrap() });
+        answer["id"].as_u64().unwrap().try_into().unwrap()
+    }
+
     /// Runs statements in this corner's schema.
     pub fn sql(&self, sql: &str) {
         self.runtime.block_on(async {
@@ -221,15 +285,19 @@ impl Fixture {
 
     /// Waits until a query gives a number that will do.
     pub fn wait_until(&self, query: &str, will_do: impl Fn(i64) -> bool) -> i64 {
+        let sql = format!("SELECT ({query})::bigint");
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let number = self.number(query);
-            if will_do(number) {
-                return number;
+        self.runtime.block_on(async {
+            let mut connection = self.connect().await;
+            loop {
+                let number = sqlx::query_scalar(AssertSqlSafe(sql.as_str()));
+                let number = number.fetch_one(&mut connection).await.unwrap();
+                if will_do(number) {
+                    return number;
+                }
+                assert!(Instant::now() < deadline, "{query} still gives {number}");
             }
-            assert!(Instant::now() < deadline, "{query} still gives {number}");
-            std::thread::yield_now();
-        }
+        })
     }
 
     async fn connect(&self) -> PgConnection {
@@ -316,6 +384,28 @@ impl Running {
         self.child.wait().unwrap().code()
     }
 
+    /// Waits for its own end; gives the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until it has logged something.
+    pub fn wait_for_log(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "it does not log {text:?}: {}", self.log());
+            assert_eq!(self.child.try_wait().unwrap(), None, "{}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
@@ -368,6 +458,20 @@ pub fn variable(name: &str) -> String {
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// An event as a producer of any language sends it.
+pub fn framed(schema_id: u32, schema: &Json, event: Json) -> Vec<u8> {
+    let schema = Schema::parse(schema).unwrap();
+    let event = Value::try_from(event).unwrap().resolve(&schema).unwrap();
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    [&[0], &schema_id.to_be_bytes()[..], &writer.write_value_to_vec(event).unwrap()].concat()
+}
+
+/// A contract of the repository's own.
+pub fn contract(stream: &str) -> Json {
+    let text = std::fs::read_to_string(repository(&format!("schemas/{stream}.avsc"))).unwrap();
+    serde_json::from_str(&text).unwrap()
 }
 
 /// A small contract with a rule, a label and an aggregate.

@@ -1,0 +1,81 @@
+//! kill -9 at any moment: what landed stays, the rest is read again, and the account adds up.
+
+use serde_json::Value as Json;
+
+use crate::{
+    support::Fixture,
+    telemetry::{OFFSETS, STREAM, assert_all_landed, produced},
+};
+
+#[test]
+fn killed_in_the_middle_again_and_again_it_lands_every_event_once() {
+    let events = 30_000;
+    let fixture = produced(events);
+    // a member that is killed is missed for so long, unless it comes back under its own name
+    let member = ["--kafka-property", "group.instance.id=the-killed-one"];
+    for percent in [1, 20, 45, 70] {
+        let consume = [&["consume", "--batch-rows", "250"][..], &member].concat();
+        let mut running = fixture.start(&consume);
+        fixture.wait_until(OFFSETS, |offsets| offsets * 100 >= events * percent);
+        running.kill();
+        assert!(fixture.ledger().offsets < events, "it was through before it was killed");
+    }
+    let drain = [&["consume", "--exit-when-drained"][..], &member].concat();
+    fixture.run(&drain).success();
+    assert_all_landed(&fixture);
+}
+
+#[test]
+fn another_process_takes_over_from_one_that_was_killed() {
+    let events = 10_000;
+    let fixture = produced(events);
+    let timeout = ["--kafka-property", "session.timeout.ms=6000"];
+    let mut killed = fixture.start(&[&["consume", "--batch-rows", "100"][..], &timeout].concat());
+    fixture.wait_until(OFFSETS, |offsets| offsets * 100 >= events * 20);
+    killed.kill();
+    assert!(fixture.ledger().offsets < events, "it was through before it was killed");
+    fixture.drain();
+    assert_all_landed(&fixture);
+}
+
+#[test]
+fn a_crash_between_the_databases_commit_and_kafkas_changes_nothing() {
+    let fixture = produced(3_000);
+    fixture.drain();
+    assert_all_landed(&fixture);
+    let before = everything(&fixture);
+    let ends: Vec<i64> = fixture.committed(STREAM).into_iter().map(Option::unwrap).collect();
+    for crashed_at in [vec![0, 0, 0], ends.iter().map(|end| end / 2).collect()] {
+        fixture.commit(STREAM, &crashed_at);
+        let stdout = fixture.run(&["consume", "--exit-when-drained"]).success();
+        assert_eq!(stdout, format!("{STREAM}: 0 inserted, 0 duplicates, 0 dead letters\n"));
+        assert!(everything(&fixture) == before, "redelivered events changed something");
+        let committed: Vec<i64> =
+            fixture.committed(STREAM).into_iter().map(Option::unwrap).collect();
+        assert_eq!(committed, ends, "not all was read again");
+    }
+}
+
+#[test]
+fn redelivered_and_new_events_in_one_batch_are_told_apart() {
+    let fixture = produced(2_000);
+    fixture.drain();
+    let ends: Vec<i64> = fixture.committed(STREAM).into_iter().map(Option::unwrap).collect();
+    fixture.commit(STREAM, &ends.iter().map(|end| end - 100).collect::<Vec<_>>());
+    fixture.run(&crate::telemetry::produce("1000")).success();
+    fixture.drain();
+    assert_all_landed(&fixture);
+}
+
+/// All that a batch writes.
+fn everything(fixture: &Fixture) -> Vec<Vec<Json>> {
+    [
+        "SELECT * FROM device_telemetry ORDER BY event_id",
+        "SELECT * FROM agg_device_telemetry_minute ORDER BY minute, zone, kpi",
+        "SELECT * FROM dlq_events ORDER BY id",
+        "SELECT partition, first_offset, next_offset, inserted, duplicate, dead_lettered, skipped \
+         FROM ledger ORDER BY partition",
+    ]
+    .map(|query| fixture.rows(query))
+    .into()
+}
