@@ -3,4 +3,6 @@
 //! Every test has topics, consumer groups and a database schema of its own, and drives the program
 //! as a user does. The services' addresses come from the environment, as `make test` sets it.
 
+mod avro;
+mod bad_input;
 mod support;
