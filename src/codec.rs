@@ -140,7 +140,13 @@ fn undecodable(error: apache_avro::Error) -> Rejection {
         Details::ConvertToUtf8(_) | Details::ConvertToUtf8Error(_) => "invalid_utf8",
         _ => "undecodable",
     };
-    Rejection::new(Stage::Decode, reason, error.to_string())
+    let detail = match error.details() {
+        Details::MemoryAllocation { desired: Some(desired), maximum } => {
+            format!("a length asks for {desired} bytes of memory; up to {maximum} are given")
+        }
+        _ => error.to_string(),
+    };
+    Rejection::new(Stage::Decode, reason, detail)
 }
 
 /// Why nothing written with `writer` can be read with `reader`.

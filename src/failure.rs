@@ -61,6 +61,11 @@ impl Rejection {
     ) -> Rejection {
         Rejection { stage, reason: reason.into(), detail: detail.into() }
     }
+
+    /// Whether a rule or a label could not be evaluated, rather than that a rule says no.
+    pub fn is_evaluation_error(&self) -> bool {
+        self.reason.starts_with("rule_error:") || self.reason.starts_with("label_error:")
+    }
 }
 
 impl fmt::Display for Rejection {

@@ -183,9 +183,17 @@ impl Work<'_> {
     }
 
     fn decide_event(&self, record: &Record, event: &[(String, Value)]) -> Result<Row, Rejection> {
-        check(event, self.contract, &self.scope)?;
-        let labels = label(event, self.contract, &self.scope)?;
-        let row = self.encoder.encode(event, &labels, coordinates(self.contract, record))?;
+        let encode = |labels: &[Value]| {
+            self.encoder.encode(event, labels, coordinates(self.contract, record))
+        };
+        let decided = check(event, self.contract, &self.scope)
+            .and_then(|()| label(event, self.contract, &self.scope));
+        let labels = decided.map_err(|rejection| match rejection.is_evaluation_error() {
+            // CEL trips over NaN and far-off instants; what is wrong with the event says more
+            true => encode(&[]).err().unwrap_or(rejection),
+            false => rejection,
+        })?;
+        let row = encode(&labels)?;
         Ok(Row { record: 0, columns: row.columns, id: row.id, time: row.time })
     }
 
@@ -214,18 +222,24 @@ fn dead_letter(
         Identity::Coordinates => Some(coordinates(contract, record).to_string()),
     };
     let own_time = contract.time.and_then(field).and_then(instant_micros);
-    let micros = own_time.or_else(|| record.timestamp.and_then(|ms| ms.checked_mul(1_000)));
-    let micros = micros.filter(|micros| is_storable_instant(*micros));
-    let nanos = micros.map(|micros| i128::from(micros) * 1_000);
+    let records_time = record.timestamp.and_then(|millis| millis.checked_mul(1_000));
     DeadLetter {
         record: index,
         rejection,
         schema_id: known.schema_id.map(|SchemaId(id)| id),
         event_id,
         decoded: event.map(|event| event_to_json(&contract.schema, event)),
-        event_time: nanos.and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()),
+        event_time: own_time.and_then(instant).or_else(|| records_time.and_then(instant)),
         attempts: known.attempts,
     }
+}
+
+/// An instant in microseconds since 1970, if its year has at most four digits and Postgres holds it.
+fn instant(micros: i64) -> Option<OffsetDateTime> {
+    if !is_storable_instant(micros) {
+        return None;
+    }
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()
 }
 
 fn id_text(value: &Value) -> Option<String> {

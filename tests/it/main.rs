@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod avro;
+mod bad_input;
 mod decoded;
 mod evolution;
 mod restart;

@@ -145,16 +145,63 @@ impl Fixture {
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
     ) {
-        let producer: FutureProducer = client().create().unwrap();
-        let mut record = FutureRecord::<[u8], [u8]>::to(topic).partition(0);
-        record.key = key;
-        record.payload = value;
         let mut owned = OwnedHeaders::new();
         for (key, value) in headers {
             owned = owned.insert(Header { key, value: *value });
         }
-        record = record.headers(owned);
-        self.runtime.block_on(producer.send(record, PATIENCE)).unwrap();
+        let mut record = FutureRecord::to(topic).headers(owned);
+        record.key = key;
+        record.payload = value;
+        self.send_records([record]);
+    }
+
+    /// Sends values without keys, in their order.
+    pub fn send_values(&self, topic: &str, values: &[Option<Vec<u8>>]) {
+        self.send_records(values.iter().map(|value| {
+            let mut record = FutureRecord::to(topic);
+            record.payload = value.as_deref();
+            record
+        }));
+    }
+
+    /// Sends records to partition 0, in their order, and waits until all are there.
+    pub fn send_records<'r>(
+        &self,
+        records: impl IntoIterator<Item = FutureRecord<'r, [u8], [u8]>>,
+    ) {
+        let producer: FutureProducer = client().create().unwrap();
+        let sent: Vec<_> = records
+            .into_iter()
+            .map(|record| producer.send_result(record.partition(0)).map_err(|(error, _)| error))
+            .collect();
+        for delivery in sent {
+            self.runtime.block_on(delivery.unwrap()).unwrap().unwrap();
+        }
+    }
+
+    /// The id under which the registry keeps what a topic's events are written with.
+    pub fn schema_id(&self, topic: &str) -> u32 {
+        let path = format!("subjects/{topic}-value/versions/latest");
+        self.registry(|client, url| client.get(format!("{url}/{path}")))
+    }
+
+    /// Registers a schema under a subject of this test's own; gives its id.
+    pub fn register(&self, name: &str, schema: &Json, kind: &str) -> u32 {
+        let path = format!("subjects/{}.{name}/versions", self.prefix);
+        let body = json!({"schema": schema.to_string(), "schemaType": kind});
+        self.registry(|client, url| client.post(format!("{url}/{path}")).json(&body))
+    }
+
+    /// The id that the registry answers with.
+    fn registry(
+        &self,
+        request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+    ) -> u32 {
+        let request = request(&reqwest::Client::new(), variable("SCHEMA_REGISTRY_URL"));
+        let answer: Json = self.runtime.block_on(async {
+            request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
+        });
+        u32::try_from(answer["id"].as_u64().unwrap()).unwrap()
     }
 
     /// Every record of a topic, in the order of partitions and offsets.
