@@ -155,30 +155,32 @@ impl Run<'_> {
     async fn simulate(&mut self) -> anyhow::Result<()> {
         let mut simulated = Simulated::new(self.contract, &self.options)?;
         while !self.is_over() {
-            let mut reading = simulated.next()?;
-            match self.faults.next() {
-                Some(Fault::Duplicate) => {
-                    if let Some(message) = self.faults.earlier() {
+            let reading = simulated.next()?;
+            let message = match self.faults.next() {
+                Some(Fault::Duplicate) => match self.faults.earlier() {
+                    Some(message) => {
                         self.produced.duplicates += 1;
-                        self.send(message).await?;
-                        continue;
+                        message
                     }
-                }
+                    None => self.message(&reading)?,
+                },
                 Some(Fault::Invalid) => {
-                    reading = self.faults.invalid(reading)?;
                     self.produced.invalid += 1;
+                    let reading = self.faults.invalid(reading)?;
+                    self.message(&reading)?
                 }
                 Some(Fault::Corrupt) => {
+                    self.produced.corrupt += 1;
                     let mut message = self.message(&reading)?;
                     self.faults.corrupt(&mut message.value);
-                    self.produced.corrupt += 1;
-                    self.send(message).await?;
-                    continue;
+                    message
                 }
-                None => {}
-            }
-            let message = self.message(&reading)?;
-            self.faults.remember(&message);
+                None => {
+                    let message = self.message(&reading)?;
+                    self.faults.remember(&message);
+                    message
+                }
+            };
             self.send(message).await?;
         }
         Ok(())

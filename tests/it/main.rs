@@ -4,6 +4,7 @@
 //! as a user does. The services' addresses come from the environment, as `make test` sets it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+#![allow(unreachable_pub, missing_docs, reason = "nobody depends on a test")]
 
 mod avro;
 mod bad_input;

@@ -72,7 +72,7 @@ fn events_of_an_aborted_transaction_never_were_and_their_offsets_are_skipped() {
 fn transactions(fixture: &Fixture, transactions: &[(usize, bool)]) {
     let producer: BaseProducer =
         client().set("transactional.id", &fixture.prefix).create().unwrap();
-    let (topic, schema_id) = (fixture.topic(), fixture.schema_id("readings"));
+    let (topic, schema_id) = (fixture.topic(), fixture.schema_id(&fixture.topic()));
     producer.init_transactions(PATIENCE).unwrap();
     for (number, (events, commit)) in transactions.iter().enumerate() {
         producer.begin_transaction().unwrap();

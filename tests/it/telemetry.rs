@@ -90,7 +90,9 @@ struct Sent {
 impl Sent {
     fn read(fixture: &Fixture) -> Sent {
         let schema = Schema::parse(&contract(STREAM)).unwrap();
-        let header = [&[0], &fixture.schema_id(STREAM).to_be_bytes()[..]].concat();
+        let header =
+            [&[0], &fixture.schema_id(&format!("{}.{STREAM}", fixture.prefix)).to_be_bytes()[..]]
+                .concat();
         let mut sent = Sent { records: 0, sound: BTreeSet::new(), unsound: 0 };
         let reader = GenericDatumReader::builder(&schema).build().unwrap();
         for record in fixture.read_topic(&topic(fixture)) {
