@@ -5,4 +5,5 @@
 
 mod avro;
 mod bad_input;
+mod dead_letters;
 mod support;
