@@ -6,4 +6,5 @@
 mod avro;
 mod bad_input;
 mod dead_letters;
+mod refused_rows;
 mod support;
