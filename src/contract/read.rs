@@ -300,6 +300,11 @@ impl Reader<'_> {
         let mut rules = Vec::new();
         for (place, spec) in specs {
             self.check_unique(place, &spec.name, &mut names);
+            if spec.name.len() > LONGEST_NAME {
+                // it is part of a reason code, which goes into a header
+                let message = format!("is {} bytes long; expected up to 63", spec.name.len());
+                self.problem(format!("{place}.name"), message);
+            }
             let place = format!("{place}.check");
             let Some(check) = self.compile(&place, &spec.check, params) else { continue };
             let boolean = |value: &Cel| match value {

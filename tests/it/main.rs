@@ -8,8 +8,10 @@
 
 mod avro;
 mod bad_input;
+mod dead_letters;
 mod decoded;
 mod evolution;
+mod refused_rows;
 mod restart;
 mod shutdown;
 mod support;

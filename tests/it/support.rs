@@ -109,6 +109,14 @@ impl Fixture {
         ran
     }
 
+    /// Runs it as another consumer group: everything is delivered again, from the oldest offset on.
+    pub fn drain_again(&self) -> Ran {
+        let mut command = self.command(&["consume", "--exit-when-drained"]);
+        let ran = Ran::of(command.env("SLUICEGATE_GROUP_PREFIX", format!("{}.again", self.prefix)));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran
+    }
+
     /// Starts the program and leaves it running; it is killed when the value is dropped.
     pub fn start(&self, args: &[&str]) -> Running {
         self.start_with(args, &[])

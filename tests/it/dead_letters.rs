@@ -1,0 +1,275 @@
+//! A dead letter keeps all that is known of its record, and its copy on the dead-letter topic is the
+//! record itself, with the reason behind its own headers.
+
+use rdkafka::{
+    message::{Header, OwnedHeaders},
+    producer::FutureRecord,
+};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    avro::{id, reading},
+    support::{Fixture, Ledger, Read, readings},
+};
+
+/// 2026-05-01T12:00:00Z.
+const NOON: i64 = 1_777_636_800_000;
+
+/// Headers of every awkward kind.
+const HEADERS: [(&str, Option<&[u8]>); 6] = [
+    ("trace", Some(b"first")),
+    ("trace", Some(b"second")),
+    ("nothing", None),
+    ("empty", Some(b"")),
+    ("binary", Some(b"\x00\xff\n")),
+    ("", Some("grüße".as_bytes())),
+];
+
+fn with_headers<'r>(record: FutureRecord<'r, [u8], [u8]>) -> FutureRecord<'r, [u8], [u8]> {
+    let insert = |all: OwnedHeaders, (key, value)| all.insert(Header { key, value });
+    record.headers(HEADERS.into_iter().fold(OwnedHeaders::new(), insert))
+}
+
+/// The one row of `dlq_events`, complete, with what differs from run to run checked and hidden.
+fn only_row(fixture: &Fixture, value: &[u8]) -> Json {
+    let rows = fixture.rows("SELECT * FROM dlq_events");
+    let [row] = <[Json; 1]>::try_from(rows).unwrap();
+    let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(row["payload"], format!("\\x{hex}"));
+    assert_eq!(row["topic"], fixture.topic());
+    assert_eq!(row["schema_id"], fixture.schema_id(&fixture.topic()));
+    assert!(row["published_at"].as_str() >= row["seen_at"].as_str(), "{row}");
+    let hidden = ["payload", "topic", "schema_id", "seen_at", "published_at"];
+    let Json::Object(mut row) = row else { panic!("{row}") };
+    row.retain(|column, _| !hidden.contains(&column.as_str()));
+    Json::Object(row)
+}
+
+#[test]
+fn a_row_keeps_all_that_is_known_of_an_event_that_breaks_a_rule() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let value = reading(fixture.schema_id(&topic), &id(7), NOON, -1.5).unwrap();
+    let record = FutureRecord::to(&topic).key(&b"d1"[..]).payload(&value[..]).timestamp(5);
+    fixture.send_records([with_headers(record)]);
+    fixture.drain();
+    insta::assert_json_snapshot!(only_row(&fixture, &value), @r#"
+    {
+      "attempts": 1,
+      "decoded": {
+        "device": "d1",
+        "event_id": "00000000-0000-0000-0000-000000000007",
+        "ts": "2026-05-01T12:00:00Z",
+        "value": -1.5
+      },
+      "detail": "does not hold: message.value >= 0.0",
+      "event_id": "00000000-0000-0000-0000-000000000007",
+      "event_time": "2026-05-01T12:00:00+00:00",
+      "headers": [
+        {
+          "name": "trace",
+          "text": "first"
+        },
+        {
+          "name": "trace",
+          "text": "second"
+        },
+        {
+          "name": "nothing"
+        },
+        {
+          "name": "empty",
+          "text": ""
+        },
+        {
+          "base64": "AP8K",
+          "name": "binary"
+        },
+        {
+          "name": "",
+          "text": "grüße"
+        }
+      ],
+      "id": 1,
+      "key": "\\x6431",
+      "offset": 0,
+      "partition": 0,
+      "reason": "rule:value_is_positive",
+      "stage": "check",
+      "status": "pending",
+      "stream": "readings"
+    }
+    "#);
+}
+
+#[test]
+fn a_row_keeps_all_that_is_known_of_bytes_that_could_not_be_decoded() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let whole = reading(fixture.schema_id(&topic), &id(7), NOON, 1.5).unwrap();
+    let value = &whole[..whole.len() - 3];
+    let record = FutureRecord::to(&topic).key(&b"\x00\xff"[..]).payload(value);
+    fixture.send_records([record.timestamp(NOON)]);
+    fixture.drain();
+    insta::assert_json_snapshot!(only_row(&fixture, value), @r#"
+    {
+      "attempts": 1,
+      "decoded": null,
+      "detail": "the body ends before the event does",
+      "event_id": null,
+      "event_time": "2026-05-01T12:00:00+00:00",
+      "headers": [],
+      "id": 1,
+      "key": "\\x00ff",
+      "offset": 0,
+      "partition": 0,
+      "reason": "truncated_body",
+      "stage": "decode",
+      "status": "pending",
+      "stream": "readings"
+    }
+    "#);
+}
+
+#[test]
+fn the_copy_on_the_dead_letter_topic_is_the_record_byte_for_byte() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let bad = reading(fixture.schema_id(&topic), &id(1), NOON, -1.0).unwrap();
+    let large = vec![7; 900_000];
+    let mut records = vec![FutureRecord::to(&topic).payload(&bad[..])];
+    for value in [&bad[..], b"", b"\x00", b"\xffnot avro", &large] {
+        let key = &b"\x00binary\xff"[..];
+        records.push(with_headers(FutureRecord::to(&topic).key(key).payload(value)));
+    }
+    records.push(with_headers(FutureRecord::to(&topic).key(&b""[..])));
+    let sent = records.len();
+    fixture.send_records(records);
+    fixture.drain();
+
+    let originals = fixture.read_topic(&topic);
+    let copies = fixture.read_topic(&format!("{topic}.dlq"));
+    assert_eq!((originals.len(), copies.len()), (sent, sent));
+    for copy in &copies {
+        let offset: usize = copy.header("__connect.errors.offset").unwrap().parse().unwrap();
+        let original = &originals[offset];
+        assert_eq!((&copy.key, &copy.value), (&original.key, &original.value));
+        let (own, context) = copy.headers.split_at(original.headers.len());
+        assert_eq!(own, original.headers);
+        assert!(size(context) <= 1_000, "{context:?}");
+    }
+    let of_offset = |copy: &&Read| copy.header("__connect.errors.offset").unwrap() == "0";
+    insta::assert_snapshot!(context_of(copies.iter().find(of_offset).unwrap(), &topic), @r#"
+    __connect.errors.topic: [topic]
+    __connect.errors.partition: 0
+    __connect.errors.offset: 0
+    __connect.errors.stage: check
+    sluicegate.stream: readings
+    sluicegate.reason: rule:value_is_positive
+    sluicegate.attempts: 1
+    __connect.errors.exception.message: does not hold: message.value >= 0.0
+    "#);
+}
+
+/// The bytes that headers take.
+fn size(headers: &[(String, Option<Vec<u8>>)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
+}
+
+/// The headers of a copy whose original has none.
+fn context_of(copy: &Read, topic: &str) -> String {
+    let line = |(name, value): &(String, Option<Vec<u8>>)| {
+        let value = String::from_utf8(value.clone().unwrap()).unwrap();
+        format!("{name}: {}", value.replace(topic, "[topic]"))
+    };
+    copy.headers.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A contract with names of the given length, and with a rule longer than any header may be.
+fn longwinded(length: usize) -> Json {
+    let mut contract = readings();
+    let check = format!("message.device != '{}' && message.value >= 0.0", "long".repeat(2_000));
+    contract["sluicegate"]["rules"] = json!([{"name": "r".repeat(length), "check": check}]);
+    contract["sluicegate"]["aggregates"] = json!([]);
+    contract
+}
+
+#[test]
+fn context_headers_stay_under_a_kilobyte_however_much_there_is_to_say() {
+    let mut fixture = Fixture::new();
+    let topic = fixture.stream(&"s".repeat(63), longwinded(63));
+    fixture.create_topic(&topic, 1);
+    fixture.run(&["register"]).success();
+    fixture.run(&["migrate"]).success();
+    let bad = reading(fixture.schema_id(&topic), &id(1), NOON, -1.0);
+    fixture.send_values(&topic, &[bad]);
+    fixture.drain();
+    let copies = fixture.read_topic(&format!("{topic}.dlq"));
+    assert!(size(&copies[0].headers) <= 1_000, "{:?}", copies[0].headers);
+    assert_eq!(copies[0].header("__connect.errors.topic"), Some(topic));
+    assert_eq!(copies[0].header("sluicegate.reason"), Some(format!("rule:{}", "r".repeat(63))));
+}
+
+#[test]
+fn a_rule_whose_name_is_too_long_for_a_header_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.stream("readings", longwinded(64));
+    let checked = fixture.run(&["check"]);
+    assert_ne!(checked.code, 0);
+    let said = "sluicegate.rules[0].name: is 64 bytes long; expected up to 63";
+    assert!(format!("{}{}", checked.stdout, checked.stderr).contains(said), "{checked:?}");
+}
+
+#[test]
+fn a_dead_letter_is_published_once_and_again_only_where_that_was_not_recorded() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let bad = |n: u8| Some(vec![0xff, n]);
+    fixture.send_values(&topic, &(0..5).map(bad).collect::<Vec<_>>());
+    let published = || {
+        let copies = fixture.read_topic(&format!("{topic}.dlq"));
+        copies.into_iter().map(|copy| copy.value.unwrap()[1]).collect::<Vec<u8>>()
+    };
+    fixture.drain();
+    assert_eq!(published(), [0, 1, 2, 3, 4]);
+    fixture.drain();
+    assert_eq!(published(), [0, 1, 2, 3, 4]);
+
+    // as if the program had been killed between the acknowledgement and its record
+    fixture.sql("UPDATE dlq_events SET published_at = NULL WHERE \"offset\" IN (1, 3)");
+    fixture.sql(&format!(
+        "INSERT INTO dlq_events (stream, topic, partition, \"offset\", payload, stage, reason, detail) \
+         VALUES ('readings', '{topic}', 0, 99, '\\xff63', 'wire', 'bad_magic_byte', '')"
+    ));
+    fixture.drain();
+    assert_eq!(published(), [0, 1, 2, 3, 4, 1, 3, 99]);
+    assert_eq!(fixture.number("SELECT count(*) FROM dlq_events WHERE published_at IS NULL"), 0);
+}
+
+#[test]
+fn redelivery_changes_neither_dead_letters_nor_table_nor_aggregates_nor_ledger() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let schema = fixture.schema_id(&topic);
+    fixture.sql("ALTER TABLE readings ADD CONSTRAINT sane CHECK (value < 1000)");
+    let values = [1.0, -1.0, 2.0, 5_000.0, f64::NAN, 3.0];
+    let event = |(n, value)| reading(schema, &id(n), NOON, value);
+    let mut records: Vec<_> = (0..).zip(values).map(event).collect();
+    records.extend([None, reading(schema, &id(0), NOON, 4.0)]);
+    fixture.send_values(&topic, &records);
+    fixture.drain();
+    let tables = || {
+        let columns = "to_jsonb(kept) - 'updated_at'";
+        ["dlq_events", "readings", "agg_readings_minute", "ledger"].map(|table| {
+            fixture.rows(&format!("SELECT {columns} AS row FROM {table} AS kept ORDER BY 1"))
+        })
+    };
+    let before = tables();
+    let ledger = Ledger { inserted: 3, duplicate: 1, dead_lettered: 4, skipped: 0, offsets: 8 };
+    assert_eq!(fixture.ledger(), ledger);
+
+    fixture.drain_again();
+    assert_eq!(tables(), before);
+    let copies = fixture.read_topic(&format!("{topic}.dlq"));
+    assert_eq!(copies.len(), 4);
+}
