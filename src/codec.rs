@@ -18,8 +18,8 @@ use std::io::Read;
 
 use anyhow::Context;
 use apache_avro::{
-    Schema, error::Details, reader::datum::GenericDatumReader, types::Value,
-    writer::datum::GenericDatumWriter,
+    Schema, error::Details, reader::datum::GenericDatumReader, schema::ResolvedSchema,
+    types::Value, writer::datum::GenericDatumWriter,
 };
 use serde_json::Value as Json;
 
@@ -27,6 +27,7 @@ pub use json::{event_to_json, value_to_json};
 
 use self::resolve::Resolution;
 use crate::{
+    contract::is_recursive,
     failure::{Rejection, Stage},
     registry::{incompatibilities, same_name},
 };
@@ -165,6 +166,15 @@ fn refusal(writer: &Schema, reader: &Schema) -> Option<Rejection> {
     let problems = incompatibilities(reader, writer);
     if !problems.is_empty() {
         return refused("incompatible_schema", problems.join("; "));
+    }
+    // a few bytes of such a type could be nested deeper than any stack
+    let names = match ResolvedSchema::new(writer) {
+        Ok(names) => names,
+        Err(error) => return refused("unusable_schema", error.to_string()),
+    };
+    if is_recursive(writer, &|name| names.get_names().get(name).copied(), &mut Vec::new()) {
+        let detail = "a type of the writer's schema contains itself, so it can't be bounded";
+        return refused("incompatible_schema", detail.to_owned());
     }
     None
 }

@@ -439,3 +439,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_type_that_contains_itself_cannot_exhaust_the_stack() {
+    let node = json!({"type": "record", "name": "Node", "fields": [
+        {"name": "next", "type": ["null", "n.Node"]},
+    ]});
+    let writer = record(json!([{"name": "node", "type": node}, {"name": "f", "type": "int"}]));
+    let reader = record(json!([{"name": "f", "type": "int"}]));
+    let rejection = decode(&writer, &reader, &vec![2; 1 << 20]).unwrap_err();
+    assert_eq!(rejection.reason, "incompatible_schema");
+    assert!(rejection.detail.contains("contains itself"), "{}", rejection.detail);
+}

@@ -22,6 +22,7 @@ pub use column::{Column, ColumnType};
 pub use evaluate::{Scope, to_cel};
 pub use expression::Expression;
 pub use problem::{Problem, Problems};
+pub(crate) use read::is_recursive;
 
 use crate::{registry::Compatibility, source::InputMapping};
 

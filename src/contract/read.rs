@@ -436,7 +436,9 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(legal) && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
-fn is_recursive<'s>(
+/// Whether a value of this type may hold another one of the same type, to any depth; `open` are
+/// the records around it.
+pub(crate) fn is_recursive<'s>(
     schema: &'s Schema,
     named: &dyn Fn(&Name) -> Option<&'s Schema>,
     open: &mut Vec<&'s Name>,
