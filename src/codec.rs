@@ -1,8 +1,8 @@
 //! Event <-> Avro: the writer's schema resolved to ours.
 //!
-//! apache-avro does the decoding and the resolution. Three things that it leaves out are here:
-//! aliases are applied, a body that ends too early or too late is refused, and so is a schema
-//! that it would read more leniently than Avro's specification allows.
+//! apache-avro does the decoding. What it leaves out is here: a body that ends too early or too
+//! late is refused, and so is a schema that can't be read; `resolve` brings what was written with
+//! one schema into the shape of another.
 
 #![deny(
     clippy::unwrap_used,
@@ -11,9 +11,9 @@
     clippy::cast_possible_truncation
 )]
 
-mod alias;
 mod json;
 mod recursive;
+mod resolve;
 
 use std::io::Read;
 
@@ -27,9 +27,10 @@ use serde_json::Value as Json;
 pub use json::{event_to_json, value_to_json};
 pub use recursive::is_recursive;
 
+use self::resolve::Resolution;
 use crate::{
     failure::{Rejection, Stage},
-    registry::incompatibilities,
+    registry::{incompatibilities, same_name},
 };
 
 /// The longest string, bytes or block of items that a length in foreign bytes is believed.
@@ -38,7 +39,7 @@ const LONGEST: usize = 16 << 20;
 /// One writer's schema made ready for our readers. Built once per schema id.
 #[derive(Debug)]
 pub struct WriterSchema {
-    /// The writer's schema under our names, or why nothing written by it can be read.
+    /// The schema to decode with, or why nothing written with the writer's can be read.
     readable: Result<Schema, Rejection>,
     /// Whether the two say the same, so that there is nothing to resolve.
     same: bool,
@@ -48,10 +49,10 @@ impl WriterSchema {
     /// Compares a writer's schema with ours.
     pub fn new(writer: &Schema, reader: &Schema) -> WriterSchema {
         apache_avro::util::max_allocation_bytes(LONGEST);
-        let writer = alias::under_readers_names(writer, reader);
-        let same = essence(&writer) == essence(reader);
-        let readable = match refusal(&writer, reader) {
-            None => Ok(writer),
+        let same = essence(writer) == essence(reader);
+        let readable = match refusal(writer, reader) {
+            None if same => Ok(writer.clone()),
+            None => Ok(resolve::plain(writer.clone())),
             Some(rejection) => Err(rejection),
         };
         WriterSchema { readable, same }
@@ -60,20 +61,22 @@ impl WriterSchema {
     /// A decoder for one batch.
     pub fn decoder<'s>(&'s self, reader: &'s Schema) -> Result<Decoder<'s>, Rejection> {
         let writer = self.readable.as_ref().map_err(Rejection::clone)?;
-        let builder = GenericDatumReader::builder(writer);
-        let datum = match self.same {
-            true => builder.build(),
-            false => builder.reader_schema(reader).build(),
+        let unusable = |error: apache_avro::Error| {
+            Rejection::new(Stage::Decode, "unusable_schema", error.to_string())
         };
-        let datum = datum
-            .map_err(|error| Rejection::new(Stage::Decode, "unusable_schema", error.to_string()))?;
-        Ok(Decoder { datum })
+        let datum = GenericDatumReader::builder(writer).build().map_err(unusable)?;
+        let resolution = match self.same {
+            true => None,
+            false => Some(Resolution::new(writer, reader).map_err(unusable)?),
+        };
+        Ok(Decoder { datum, resolution })
     }
 }
 
 /// Reads bodies that were written with one schema.
 pub struct Decoder<'s> {
     datum: GenericDatumReader<'s>,
+    resolution: Option<Resolution<'s>>,
 }
 
 impl Decoder<'_> {
@@ -90,6 +93,10 @@ impl Decoder<'_> {
             let detail = format!("{} bytes are left over behind the event", body.rest.len());
             return Err(Rejection::new(Stage::Decode, "trailing_bytes", detail));
         }
+        let value = match &self.resolution {
+            None => value,
+            Some(resolution) => resolution.resolve(value)?,
+        };
         match value {
             Value::Record(fields) => Ok(fields),
             _ => Err(Rejection::new(Stage::Decode, "undecodable", "the event is not a record")),
@@ -153,9 +160,8 @@ fn undecodable(error: apache_avro::Error) -> Rejection {
 fn refusal(writer: &Schema, reader: &Schema) -> Option<Rejection> {
     let refused =
         |reason: &'static str, detail| Some(Rejection::new(Stage::Decode, reason, detail));
-    // Avro 1.12, schema resolution: records match by their unqualified name
     match (writer.name(), reader.name()) {
-        (Some(theirs), Some(ours)) if theirs.name() == ours.name() => {}
+        (Some(_), Some(_)) if same_name(reader, writer) => {}
         (theirs, ours) => {
             let name = |name: Option<&apache_avro::schema::Name>| {
                 name.map_or_else(|| "no record".to_owned(), |name| format!("\"{name}\""))
@@ -164,13 +170,14 @@ fn refusal(writer: &Schema, reader: &Schema) -> Option<Rejection> {
             return refused("wrong_schema", detail);
         }
     }
-    if is_recursive(writer) {
-        let detail = "the writer's schema contains a type that contains itself".to_owned();
-        return refused("incompatible_schema", detail);
-    }
     let problems = incompatibilities(reader, writer);
     if !problems.is_empty() {
         return refused("incompatible_schema", problems.join("; "));
+    }
+    // a few bytes of such a type could be nested deeper than any stack
+    if is_recursive(writer) {
+        let detail = "a type of the writer's schema contains itself, so it can't be bounded";
+        return refused("incompatible_schema", detail.to_owned());
     }
     None
 }
@@ -193,3 +200,6 @@ fn essence(schema: &Schema) -> Option<Json> {
     strip(&mut json);
     Some(json)
 }
+
+#[cfg(test)]
+mod tests;

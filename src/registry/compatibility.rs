@@ -69,8 +69,8 @@ impl<'s> Comparison<'s> {
             return problem(problems, path, "nested too deeply to be compared");
         }
         self.depth += 1;
-        let reader = resolve(reader, self.readers);
-        let writer = resolve(writer, self.writers);
+        let reader = definition(reader, self.readers);
+        let writer = definition(writer, self.writers);
         match (reader, writer) {
             (_, Schema::Union(branches)) => {
                 for branch in branches.variants() {
@@ -110,7 +110,7 @@ impl<'s> Comparison<'s> {
             if found.is_empty() {
                 return;
             }
-            let branch = resolve(branch, self.readers);
+            let branch = definition(branch, self.readers);
             if base(branch) == base(writer) && same_name(branch, writer) {
                 closest.get_or_insert(found);
             }
@@ -224,11 +224,11 @@ fn problem(problems: &mut Vec<String>, path: &str, text: &str) {
 
 /// A reference's definition. Definitions built in from other schemas may lack the namespace
 /// around them, hence the second look.
-fn resolve<'s>(schema: &'s Schema, names: &NamesRef<'s>) -> &'s Schema {
+pub(crate) fn definition<'s>(schema: &'s Schema, names: &NamesRef<'s>) -> &'s Schema {
     let Schema::Ref { name } = schema else { return schema };
-    let definition = names.get(name).or_else(|| {
+    let found = names.get(name).or_else(|| {
         let mut all = names.iter();
         all.find(|(other, _)| other.name() == name.name()).map(|(_, definition)| definition)
     });
-    definition.copied().unwrap_or(schema)
+    found.copied().unwrap_or(schema)
 }

@@ -51,9 +51,11 @@ mod level;
 pub use level::Compatibility;
 
 mod compatibility;
+pub(crate) use compatibility::definition;
 pub use compatibility::incompatibilities;
 
 mod types;
+pub(crate) use types::{base, promotes, same_name};
 
 #[cfg(test)]
 mod tests;

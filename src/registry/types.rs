@@ -6,7 +6,7 @@ use apache_avro::{
 };
 
 /// The type that is on the wire.
-pub(super) fn base(schema: &Schema) -> SchemaKind {
+pub(crate) fn base(schema: &Schema) -> SchemaKind {
     match schema {
         Schema::Date | Schema::TimeMillis => SchemaKind::Int,
         Schema::TimeMicros
@@ -27,7 +27,7 @@ pub(super) fn base(schema: &Schema) -> SchemaKind {
 }
 
 /// Whether a reader's type takes what was written as another.
-pub(super) fn promotes(from: SchemaKind, to: SchemaKind) -> bool {
+pub(crate) fn promotes(from: SchemaKind, to: SchemaKind) -> bool {
     use SchemaKind::{Bytes, Double, Float, Int, Long, String};
     matches!(
         (from, to),
@@ -70,7 +70,7 @@ fn logical(schema: &Schema) -> Option<String> {
 }
 
 /// The specification matches names without their namespace, and the reader's aliases in full.
-pub(super) fn same_name(reader: &Schema, writer: &Schema) -> bool {
+pub(crate) fn same_name(reader: &Schema, writer: &Schema) -> bool {
     let (Some(to), Some(from)) = (reader.name(), writer.name()) else { return true };
     let is_writer = |alias: String| alias == from.fullname(None);
     let mut aliases = reader.aliases().into_iter().flatten();
