@@ -3,8 +3,11 @@
 //! Every test has topics, consumer groups and a database schema of its own, and drives the program
 //! as a user does. The services' addresses come from the environment, as `make test` sets it.
 
+mod proxy;
 mod support;
 mod telemetry;
 
+mod idempotence;
+mod outage;
 mod restart;
 mod shutdown;
