@@ -8,6 +8,7 @@ mod support;
 mod telemetry;
 
 mod idempotence;
+mod logs;
 mod outage;
 mod restart;
 mod shutdown;
