@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::logging;
 use crate::{
     config::{ConfigFile, ContractArgs, RegistryArgs},
     contract::Contract,
@@ -46,7 +47,10 @@ impl CheckArgs {
                         format!("breaks {subject}: {}", problems.join("; "))
                     }
                     Err(RegistryError::Away(away)) => {
-                        eprintln!("the registry was not asked: {away}");
+                        match logging::is_for_people() {
+                            true => eprintln!("the registry was not asked: {away}"),
+                            false => tracing::warn!("the registry was not asked: {away}"),
+                        }
                         registry = None;
                         "ok".to_owned()
                     }

@@ -1,6 +1,6 @@
 //! Log lines, on standard error.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, sync::OnceLock};
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
@@ -13,6 +13,22 @@ pub(super) enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+/// How log lines look in this run.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Whether standard error is read by people, so that it may have lines that are no log lines.
+pub(super) fn is_for_people() -> bool {
+    FORMAT.get() != Some(&LogFormat::Json)
+}
+
+/// Says why something failed.
+pub(super) fn error(error: &anyhow::Error) {
+    match is_for_people() {
+        true => eprintln!("error: {error:#}"),
+        false => tracing::error!("{error:#}"),
+    }
 }
 
 /// Starts logging.
@@ -28,5 +44,6 @@ pub(super) fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
             builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
         }
     }
+    FORMAT.get_or_init(|| format);
     Ok(())
 }

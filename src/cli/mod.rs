@@ -78,7 +78,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
     });
     // a read of standard input can't be taken back; don't wait for it
     runtime.shutdown_background();
-    code
+    Ok(code.unwrap_or_else(|error| {
+        logging::error(&error);
+        ExitCode::FAILURE
+    }))
 }
 
 /// The file gives defaults to the parser, so its own flag is looked for before there is one.

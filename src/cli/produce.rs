@@ -8,6 +8,7 @@ use rand::RngExt;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::sync::CancellationToken;
 
+use super::logging;
 use crate::{
     broker::Broker,
     config::{ConfigFile, ContractArgs, KafkaArgs, RegistryArgs, seconds},
@@ -130,7 +131,11 @@ impl ProduceArgs {
         }
         println!();
         if produced.rejected > 0 {
-            eprintln!("{} rows were rejected; see {}", produced.rejected, self.rejects().display());
+            // a machine has been told by the log
+            if logging::is_for_people() {
+                let file = self.rejects();
+                eprintln!("{} rows were rejected; see {}", produced.rejected, file.display());
+            }
             return Ok(ExitCode::from(REJECTED));
         }
         Ok(ExitCode::SUCCESS)

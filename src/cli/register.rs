@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::logging;
 use crate::{
     config::{ConfigFile, ContractArgs, RegistryArgs},
     register::register,
@@ -40,7 +41,7 @@ impl RegisterArgs {
                 }
                 Err(error) => {
                     failed = true;
-                    eprintln!("error: {error:#}");
+                    logging::error(&error);
                 }
             }
         }

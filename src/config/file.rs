@@ -30,7 +30,7 @@ impl ConfigFile {
     }
 
     fn parse(text: &str) -> anyhow::Result<ConfigFile> {
-        let table: toml::Table = text.parse().context("is not TOML")?;
+        let table: toml::Table = text.parse().map_err(|error| not_toml(text, &error))?;
         let mut file = ConfigFile::default();
         for (key, value) in table {
             match (key.as_str(), value) {
@@ -48,6 +48,13 @@ impl ConfigFile {
         }
         Ok(file)
     }
+}
+
+/// Where the file is wrong. The parser's own words would show the line, and a password in it.
+fn not_toml(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    anyhow::anyhow!("is not TOML: line {line}: {}", error.message())
 }
 
 fn scalar(key: &str, value: &toml::Value) -> anyhow::Result<String> {
@@ -79,8 +86,12 @@ pub fn with_defaults(mut command: Command, file: &ConfigFile) -> anyhow::Result<
         }
         for (verb, id) in found {
             let default = OsStr::from(value.clone());
-            command = command
-                .mut_subcommand(verb, |verb| verb.mut_arg(id, |arg| arg.default_value(default)));
+            // what may hold a secret is not shown in help, wherever it comes from
+            let set = |arg: Arg| {
+                let secret = arg.is_hide_env_values_set() || arg.is_hide_default_value_set();
+                arg.default_value(default).hide_default_value(secret)
+            };
+            command = command.mut_subcommand(verb, |verb| verb.mut_arg(id, set));
         }
     }
     Ok(command)

@@ -147,7 +147,8 @@ impl Run<'_> {
         self.bar.finish_and_clear();
         if self.rejects.count() > 0 {
             let (rejected, file) = (self.rejects.count(), self.rejects.path().display());
-            tracing::warn!(rejected, %file, "some rows could not be encoded");
+            let stream = &self.contract.stream;
+            tracing::warn!(stream, rejected, %file, "some rows could not be encoded");
         }
         Ok(self.produced)
     }

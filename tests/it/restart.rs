@@ -13,8 +13,8 @@ fn killed_in_the_middle_again_and_again_it_lands_every_event_once() {
     let fixture = produced(events);
     // a member that is killed is missed for so long, unless it comes back under its own name
     let member = ["--kafka-property", "group.instance.id=the-killed-one"];
-    for percent in [1, 20, 45, 70] {
-        let consume = [&["consume", "--batch-rows", "250"][..], &member].concat();
+    for percent in [1, 25, 55] {
+        let consume = [&["consume", "--batch-rows", "500"][..], &member].concat();
         let mut running = fixture.start(&consume);
         fixture.wait_until(OFFSETS, |offsets| offsets * 100 >= events * percent);
         running.kill();

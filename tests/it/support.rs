@@ -446,10 +446,16 @@ impl Running {
 
     /// Waits until it has logged something.
     pub fn wait_for_log(&mut self, text: &str) {
+        let log = self.log.clone();
+        self.wait_for(text, || std::fs::read_to_string(&log).unwrap().contains(text));
+    }
+
+    /// Waits until something is so, while it runs.
+    pub fn wait_for(&mut self, what: &str, is_so: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.log().contains(text) {
-            assert!(Instant::now() < deadline, "it does not log {text:?}: {}", self.log());
-            assert_eq!(self.child.try_wait().unwrap(), None, "{}", self.log());
+        while !is_so() {
+            assert!(Instant::now() < deadline, "waited for {what}: {}", self.log());
+            assert_eq!(self.child.try_wait().unwrap(), None, "no {what}: {}", self.log());
             std::thread::yield_now();
         }
     }
