@@ -173,7 +173,11 @@ pub async fn verify(connection: &mut PgConnection, contract: &Contract) -> Resul
     let plan = Plan::of(connection, contract).await?;
     let missing = match fixed {
         None => Some("the table \"ledger\" is missing".to_owned()),
-        Some(_) => plan.statements.first().map(|statement| format!("not yet run: {statement}")),
+        Some(_) => plan.statements.first().map(|statement| {
+            // of a table's definition the first line says enough
+            let beginning = statement.lines().next().unwrap_or_default().trim_end_matches(" (");
+            format!("not yet run: {beginning}")
+        }),
     };
     let wrong = match (missing, plan.refusals.first()) {
         (Some(missing), _) => format!("{missing}; run `sluicegate migrate`"),
@@ -229,8 +233,12 @@ fn sorted(names: &[String]) -> Vec<String> {
 
 /// Says what is left for a person, or nothing.
 pub fn refuse(refusals: &[String]) -> anyhow::Result<()> {
-    if !refusals.is_empty() {
-        bail!("the tables can't be brought to the contracts without you:\n{}", refusals.join("\n"));
+    match refusals {
+        [] => Ok(()),
+        [refusal] => bail!("the tables can't be brought to the contracts without you: {refusal}"),
+        _ => bail!(
+            "the tables can't be brought to the contracts without you\n{}",
+            refusals.join("\n")
+        ),
     }
-    Ok(())
 }
