@@ -155,7 +155,7 @@ impl Run<'_> {
     async fn simulate(&mut self) -> anyhow::Result<()> {
         let mut simulated = Simulated::new(self.contract, &self.options)?;
         while !self.is_over() {
-            let mut reading = simulated.next()?;
+            let reading = simulated.next()?;
             match self.faults.next() {
                 Some(Fault::Duplicate) => {
                     if let Some(message) = self.faults.earlier() {
@@ -165,8 +165,11 @@ impl Run<'_> {
                     }
                 }
                 Some(Fault::Invalid) => {
-                    reading = self.faults.invalid(reading)?;
+                    let broken = self.faults.invalid(reading)?;
+                    let message = self.message(&broken)?;
                     self.produced.invalid += 1;
+                    self.send(message).await?;
+                    continue;
                 }
                 Some(Fault::Corrupt) => {
                     let mut message = self.message(&reading)?;
