@@ -5,6 +5,8 @@
 
 mod contracts;
 
+mod producing;
+
 mod support;
 
 mod tables;
