@@ -264,8 +264,12 @@ fn sorted(names: &[String]) -> Vec<String> {
 
 /// Says what is left for a person, or nothing.
 pub fn refuse(refusals: &[String]) -> anyhow::Result<()> {
-    if !refusals.is_empty() {
-        bail!("the tables can't be brought to the contracts without you:\n{}", refusals.join("\n"));
+    match refusals {
+        [] => Ok(()),
+        [refusal] => bail!("the tables can't be brought to the contracts without you: {refusal}"),
+        _ => bail!(
+            "the tables can't be brought to the contracts without you\n{}",
+            refusals.join("\n")
+        ),
     }
-    Ok(())
 }

@@ -35,8 +35,11 @@ impl MigrateArgs {
         for migration in &migrated.migrations {
             println!("-- migration {migration}");
         }
-        for statement in &migrated.statements {
-            println!("{statement};");
+        // where anything is refused, none of them was run
+        if self.dry_run || migrated.refusals.is_empty() {
+            for statement in &migrated.statements {
+                println!("{statement};");
+            }
         }
         tables::refuse(&migrated.refusals)?;
         if migrated.migrations.is_empty() && migrated.statements.is_empty() {

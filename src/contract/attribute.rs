@@ -66,6 +66,18 @@ pub(super) enum LabelType {
     String,
 }
 
+impl LabelType {
+    /// The name, as written.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            LabelType::Boolean => "boolean",
+            LabelType::Long => "long",
+            LabelType::Double => "double",
+            LabelType::String => "string",
+        }
+    }
+}
+
 /// An aggregate as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

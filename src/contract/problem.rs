@@ -29,8 +29,18 @@ impl fmt::Display for Problem {
 
 /// Everything wrong with one or more files.
 #[derive(Debug, Default, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
+
+/// One problem is one line; several are a line each, after how many there are.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [problem] = self.0.as_slice() {
+            return problem.fmt(f);
+        }
+        write!(f, "{} problems in the contracts", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n{problem}"))
+    }
+}
 
 impl Problems {
     /// A single problem.

@@ -335,9 +335,11 @@ impl Reader<'_> {
             let kind = label_column(spec.kind);
             let fits = |result: &Cel| match fits(&kind, result) {
                 true => Ok(()),
-                false => {
-                    Err(format!("gives {}; the label's type is {:?}", result.type_of(), spec.kind))
-                }
+                false => Err(format!(
+                    "gives {}; the label's type is {}",
+                    result.type_of(),
+                    spec.kind.name()
+                )),
             };
             self.problems_at(&place, trial.wrong(&value, params, &fits));
             labels.push(Label { name: spec.name.clone(), kind, value });
@@ -477,12 +479,13 @@ impl Trial {
         fits: &dyn Fn(&Cel) -> Result<(), String>,
     ) -> Vec<String> {
         let scope = Scope::new(params, OffsetDateTime::UNIX_EPOCH);
+        let open = self.reads_open_text(expression);
         let run = |event: &[(String, Value)]| {
             let uses = std::iter::once(expression);
             let result = scope.evaluate(event, &self.columns, uses, |run| run(expression));
             match result {
                 Ok(value) => fits(&value),
-                Err(error) if depends_on_values(&error) => Ok(()),
+                Err(error) if depends_on_values(&error, open) => Ok(()),
                 Err(error) => Err(format!("can't be evaluated: {error}")),
             }
         };
@@ -508,20 +511,37 @@ impl Trial {
         }
         wrong.into_iter().collect()
     }
+
+    /// Whether an event may bring a text, and so a key, that no sample has. Of an enum every
+    /// symbol is tried.
+    fn reads_open_text(&self, expression: &Expression) -> bool {
+        let used = |name: &String| expression.whole_message || expression.fields.contains(name);
+        let mut values = self.samples.iter().flatten().filter(|(name, _)| used(name));
+        values.any(|(_, value)| is_open_text(value))
+    }
 }
 
-/// Errors that other values would not have raised.
-fn depends_on_values(error: &ExecutionError) -> bool {
+fn is_open_text(value: &Value) -> bool {
+    match value {
+        Value::Union(_, inner) => is_open_text(inner),
+        Value::String(_) | Value::Uuid(_) => true,
+        Value::Map(_) | Value::Array(_) | Value::Record(_) => true,
+        _ => false,
+    }
+}
+
+/// Errors that other values would not have raised; `open` says whether there are other texts.
+fn depends_on_values(error: &ExecutionError, open: bool) -> bool {
     use ExecutionError::{
         DivisionByZero, FunctionError, IndexOutOfBounds, NoSuchKey, Overflow, RemainderByZero,
     };
-    matches!(
-        error,
-        NoSuchKey(_)
-            | DivisionByZero(_)
-            | RemainderByZero(_)
-            | Overflow(..)
-            | IndexOutOfBounds(_)
-            | FunctionError { .. }
-    )
+    match error {
+        NoSuchKey(_) => open,
+        DivisionByZero(_)
+        | RemainderByZero(_)
+        | Overflow(..)
+        | IndexOutOfBounds(_)
+        | FunctionError { .. } => true,
+        _ => false,
+    }
 }

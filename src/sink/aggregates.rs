@@ -134,7 +134,8 @@ struct Sum {
 fn sums(aggregate: &Aggregate) -> Vec<Sum> {
     let count = |name: &str, of: &str| {
         let column = quoted(name);
-        let merged = format!("kept.{column} + excluded.{column}");
+        // a column that came later is null in the buckets that were there before
+        let merged = format!("coalesce(kept.{column}, 0) + excluded.{column}");
         let value = format!("count({of})");
         Sum { column, kind: ColumnType::Bigint, nullable: false, value, merged }
     };

@@ -8,16 +8,19 @@
 
 mod avro;
 mod bad_input;
+mod contracts;
 mod dead_letters;
 mod decoded;
 mod evolution;
 mod idempotence;
 mod logs;
 mod outage;
+mod producing;
 mod proxy;
 mod refused_rows;
 mod restart;
 mod shutdown;
 mod support;
+mod tables;
 mod telemetry;
 mod types;

@@ -80,6 +80,13 @@ impl Fixture {
         topic
     }
 
+    /// Writes a schema as it is, whose stream and topic have one name.
+    pub fn bare_stream(&mut self, stream: &str, avsc: &Json) {
+        let path = self.schemas.path().join(format!("{stream}.avsc"));
+        std::fs::write(path, avsc.to_string()).unwrap();
+        self.topics.extend([stream.to_owned(), format!("{stream}.dlq")]);
+    }
+
     /// The topic of `readings`.
     pub fn topic(&self) -> String {
         format!("{}.readings", self.prefix)
