@@ -2,7 +2,10 @@
 
 use apache_avro::{BigDecimal, types::Value};
 use num_bigint::BigInt;
-use proptest::{prelude::*, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
 use serde_json::{Value as Json, json};
 use sluicegate::{contract::Contract, sink::RowEncoder};
 use sqlx::{Connection, PgConnection};
@@ -236,7 +239,7 @@ fn any_decimal_reads_as_postgres_itself_would_write_it() {
     });
     let decimals = proptest::collection::vec(("-?[0-9]{1,60}", -40i64..60), 100);
     let copied = std::cell::RefCell::new(&mut connection);
-    TestRunner::deterministic()
+    TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(32) })
         .run(&decimals, |decimals| {
             let rows = decimals.iter().map(|(digits, scale)| {
                 // Postgres reads this notation; an Avro decimal is its two numbers
