@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::{
     support::Fixture,
-    telemetry::{OFFSETS, STREAM, assert_all_landed, produced},
+    telemetry::{OFFSETS, STREAM, assert_all_landed, produce, produced, topic},
 };
 
 #[test]
@@ -39,6 +39,25 @@ fn another_process_takes_over_from_one_that_was_killed() {
 }
 
 #[test]
+fn an_event_that_is_not_in_the_database_is_not_committed_to_kafka() {
+    let fixture = produced(1_000);
+    fixture.drain();
+    let before = fixture.committed(STREAM);
+    fixture.run(&produce("3000")).success();
+    let member = ["--kafka-property", "group.instance.id=the-killed-one"];
+    let waiting = fixture.hold("SELECT FROM ledger WHERE partition = 0 FOR UPDATE");
+    let mut running = fixture.start(&[&["consume", "--batch-rows", "100"][..], &member].concat());
+    // the other sink task goes on, and with its offsets all are committed that have landed
+    let (_, end) = fixture.watermarks(&topic(&fixture))[1];
+    running.wait_for("partition 1", || fixture.committed(STREAM)[1] == Some(end));
+    running.kill();
+    assert_eq!(fixture.committed(STREAM)[0], before[0]);
+    drop(waiting);
+    fixture.run(&[&["consume", "--exit-when-drained"][..], &member].concat()).success();
+    assert_all_landed(&fixture);
+}
+
+#[test]
 fn a_crash_between_the_databases_commit_and_kafkas_changes_nothing() {
     let fixture = produced(3_000);
     fixture.drain();
@@ -62,7 +81,7 @@ fn redelivered_and_new_events_in_one_batch_are_told_apart() {
     fixture.drain();
     let ends: Vec<i64> = fixture.committed(STREAM).into_iter().map(Option::unwrap).collect();
     fixture.commit(STREAM, &ends.iter().map(|end| end - 100).collect::<Vec<_>>());
-    fixture.run(&crate::telemetry::produce("1000")).success();
+    fixture.run(&produce("1000")).success();
     fixture.drain();
     assert_all_landed(&fixture);
 }

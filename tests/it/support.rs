@@ -300,6 +300,16 @@ impl Fixture {
         });
     }
 
+    /// Keeps the locks of a statement until what it gives is dropped.
+    pub fn hold(&self, sql: &str) -> PgConnection {
+        self.runtime.block_on(async {
+            let mut connection = self.connect().await;
+            let sql = format!("BEGIN; {sql}");
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            connection
+        })
+    }
+
     /// The rows of a query, each as JSON.
     pub fn rows(&self, query: &str) -> Vec<Json> {
         let sql = format!("SELECT to_jsonb(row) FROM ({query}) AS row");
