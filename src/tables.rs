@@ -173,7 +173,11 @@ pub async fn verify(connection: &mut PgConnection, contract: &Contract) -> Resul
     let plan = Plan::of(connection, contract).await?;
     let missing = match fixed {
         None => Some("the table \"ledger\" is missing".to_owned()),
-        Some(_) => plan.statements.first().map(|statement| format!("not yet run: {statement}")),
+        Some(_) => plan.statements.first().map(|statement| {
+            // without the columns, so that it is one line
+            let statement = statement.split_once(" (").map_or(&**statement, |(start, _)| start);
+            format!("not yet run: {statement}")
+        }),
     };
     let wrong = match (missing, plan.refusals.first()) {
         (Some(missing), _) => format!("{missing}; run `sluicegate migrate`"),

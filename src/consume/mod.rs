@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     outbox::DeadLetterPublisher,
     registry::{Registry, RetryPolicy},
+    sink::Written,
     tables,
 };
 
@@ -69,14 +70,13 @@ pub async fn consume(
     stop: CancellationToken,
 ) -> anyhow::Result<Vec<StreamReport>> {
     broker.ensure_topics(&contracts).await?;
-    verify_tables(&postgres, &contracts).await?;
+    let (contracts, mut reports) = verify_tables(&postgres, contracts).await?;
     let publisher = DeadLetterPublisher::new(&broker)?;
     let services = Arc::new(Services { broker, registry, postgres, publisher, options });
     let mut streams = JoinSet::new();
     for contract in contracts {
         streams.spawn(stream::run(Arc::new(contract), services.clone(), stop.clone()));
     }
-    let mut reports = Vec::new();
     while let Some(report) = streams.join_next().await {
         reports.push(report.context("a stream's task panicked")?);
     }
@@ -90,19 +90,34 @@ pub async fn consume(
 }
 
 /// Before anything is read: a table that is missing is better said now than at the first batch.
-async fn verify_tables(postgres: &PgConnectOptions, contracts: &[Contract]) -> anyhow::Result<()> {
+/// Gives the streams that can run, and the others' reports; where none can, that is an error.
+async fn verify_tables(
+    postgres: &PgConnectOptions,
+    contracts: Vec<Contract>,
+) -> anyhow::Result<(Vec<Contract>, Vec<StreamReport>)> {
     let mut connection = PgConnection::connect_with(postgres).await.map_err(|error| {
         anyhow::anyhow!(
             "can't connect to Postgres: {error}; start it with `make up`, or set DATABASE_URL"
         )
     })?;
+    let (mut fit, mut wrong) = (Vec::new(), Vec::new());
     for contract in contracts {
-        tables::verify(&mut connection, contract).await.map_err(|failure| match failure {
-            Failure::Contract(error) | Failure::Dependency(error) => {
-                error.context(contract.stream.clone())
-            }
-            Failure::Record(rejection) => anyhow::anyhow!("{}: {rejection}", contract.stream),
-        })?;
+        match tables::verify(&mut connection, &contract).await {
+            Ok(()) => fit.push(contract),
+            Err(Failure::Dependency(error)) => return Err(error.context(contract.stream)),
+            Err(failure) => wrong.push((contract.stream, failure)),
+        }
     }
-    Ok(())
+    match wrong.first() {
+        Some((stream, failure)) if fit.is_empty() => bail!("{stream}: {failure}"),
+        _ => {}
+    }
+    let stopped = |(stream, failure): (String, Failure)| StreamReport {
+        stream,
+        written: Written::default(),
+        stopped: Some(failure.to_string()),
+    };
+    let reports: Vec<StreamReport> = wrong.into_iter().map(stopped).collect();
+    reports.iter().for_each(StreamReport::log);
+    Ok((fit, reports))
 }

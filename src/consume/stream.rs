@@ -27,6 +27,25 @@ pub struct StreamReport {
     pub stopped: Option<String>,
 }
 
+impl StreamReport {
+    /// Says how it went.
+    pub(super) fn log(&self) {
+        let StreamReport { stream, written, stopped } = self;
+        match stopped {
+            Some(reason) => {
+                tracing::error!(stream, %reason, "the stream stopped; other streams go on");
+            }
+            None => tracing::info!(
+                stream,
+                inserted = written.inserted,
+                duplicate = written.duplicate,
+                dead_lettered = written.dead_lettered,
+                "done"
+            ),
+        }
+    }
+}
+
 /// Runs one stream to its end.
 pub(super) async fn run(
     contract: Arc<Contract>,
@@ -38,17 +57,9 @@ pub(super) async fn run(
         Ok(ended) => ended,
         Err(error) => (Written::default(), Some(format!("{error:#}"))),
     };
-    match &stopped {
-        Some(reason) => tracing::error!(stream, reason, "the stream stopped; other streams go on"),
-        None => tracing::info!(
-            stream,
-            inserted = written.inserted,
-            duplicate = written.duplicate,
-            dead_lettered = written.dead_lettered,
-            "done"
-        ),
-    }
-    StreamReport { stream, written, stopped }
+    let report = StreamReport { stream, written, stopped };
+    report.log();
+    report
 }
 
 async fn run_stream(
