@@ -5,6 +5,7 @@
 
 mod avro;
 mod bad_input;
+mod contract_failures;
 mod dead_letters;
 mod refused_rows;
 mod support;

@@ -113,10 +113,16 @@ impl Fixture {
 
     /// Starts the program and leaves it running; it is killed when the value is dropped.
     pub fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, &[])
+    }
+
+    /// Starts it with more in its environment.
+    pub fn start_with(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
         let log = self.schemas.path().join(format!("{}.log", uuid::Uuid::new_v4()));
         let file = std::fs::File::create(&log).unwrap();
-        let child =
-            self.command(args).stdout(Stdio::null()).stderr(Stdio::from(file)).spawn().unwrap();
+        let mut command = self.command(args);
+        command.envs(env.iter().copied()).stdout(Stdio::null()).stderr(Stdio::from(file));
+        let child = command.spawn().unwrap();
         Running { child, log }
     }
 
@@ -231,6 +237,19 @@ impl Fixture {
         records
     }
 
+    /// The offset that a stream's consumer group has committed for partition 0, if any.
+    pub fn committed(&self, stream: &str) -> Option<i64> {
+        let group = format!("{}.{stream}", self.prefix);
+        let consumer: BaseConsumer = client().set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&format!("{}.{stream}", self.prefix), 0);
+        let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+        match committed.elements()[0].offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
     /// Runs statements in this corner's schema.
     pub fn sql(&self, sql: &str) {
         self.runtime.block_on(async {
@@ -271,6 +290,15 @@ impl Fixture {
             dead_lettered: of("dead_lettered"),
             skipped: of("skipped"),
             offsets: of("offsets"),
+        }
+    }
+
+    /// Waits until something is so.
+    pub fn wait_for(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "still waiting for {what}");
+            std::thread::yield_now();
         }
     }
 
