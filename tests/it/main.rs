@@ -7,5 +7,6 @@ mod avro;
 mod bad_input;
 mod contract_failures;
 mod dead_letters;
+mod other_languages;
 mod refused_rows;
 mod support;
