@@ -108,7 +108,9 @@ impl From<sqlx::Error> for Failure {
             // Postgres's message names the constraint
             Kind::Record => Failure::Record(Rejection::new(Stage::Land, refusal(&code), said)),
             Kind::Dependency => Failure::Dependency(anyhow!("Postgres says: {said}")),
-            Kind::Contract => Failure::Contract(anyhow!("Postgres says: {said}")),
+            Kind::Contract => {
+                Failure::Contract(anyhow!("Postgres says: {said}; {}", how_to_mend(&code)))
+            }
         }
     }
 }
@@ -167,6 +169,16 @@ fn sqlstate(code: &str) -> Kind {
             "08" | "40" | "53" | "55" | "57" | "58" | "XX" => Kind::Dependency,
             _ => Kind::Contract,
         },
+    }
+}
+
+/// What a person does about a failure of the contract's kind.
+fn how_to_mend(code: &str) -> &'static str {
+    match code {
+        "42501" => "grant the privilege to the user of DATABASE_URL, and start again",
+        "3D000" | "28000" | "28P01" => "correct DATABASE_URL, and start again",
+        "42P01" | "42P10" | "42703" | "42804" => "run `sluicegate migrate`, and start again",
+        _ => "mend that, and start again",
     }
 }
 

@@ -195,14 +195,16 @@ pub async fn verify_migrated(options: &PgConnectOptions) -> anyhow::Result<()> {
 /// Fails unless the tables are as one contract says.
 pub async fn verify(options: &PgConnectOptions, contract: &Contract) -> anyhow::Result<()> {
     let plan = Plan::of(&mut connect(options).await?, contract).await?;
-    let first_line = |statement: &String| statement.lines().next().map(str::to_owned);
-    if let Some(statement) = plan.statements.first().and_then(first_line) {
-        let statement = statement.trim_end_matches(" (");
-        bail!(
-            "the tables are not as the contract says; run `sluicegate migrate`, which would: {statement}"
-        );
-    }
-    refuse(&plan.refusals)
+    let wrong = match (plan.statements.first(), plan.refusals.first()) {
+        (Some(statement), _) => {
+            // without the columns, so that it is one line
+            let statement = statement.split_once(" (").map_or(&**statement, |(start, _)| start);
+            format!("not yet run: {statement}; run `sluicegate migrate`")
+        }
+        (None, Some(refusal)) => refusal.clone(),
+        (None, None) => return Ok(()),
+    };
+    bail!("the tables are not as the contract says: {wrong}")
 }
 
 /// Connects, or says what a person can do.

@@ -75,7 +75,6 @@ pub async fn consume(
     for contract in contracts {
         streams.spawn(stream::run(Arc::new(contract), services.clone(), stop.clone()));
     }
-    let mut reports = Vec::new();
     while let Some(report) = streams.join_next().await {
         reports.push(report.context("a stream's task panicked")?);
     }

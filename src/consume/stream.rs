@@ -39,7 +39,9 @@ pub(super) async fn run(
         Err(error) => (Written::default(), Some(format!("{error:#}"))),
     };
     match &stopped {
-        Some(reason) => tracing::error!(stream, reason, "the stream stopped; other streams go on"),
+        Some(reason) => {
+            tracing::error!(stream, %reason, "the stream stopped; other streams go on");
+        }
         None => tracing::info!(
             stream,
             inserted = written.inserted,

@@ -8,12 +8,14 @@
 
 mod avro;
 mod bad_input;
+mod contract_failures;
 mod contracts;
 mod dead_letters;
 mod decoded;
 mod evolution;
 mod idempotence;
 mod logs;
+mod other_languages;
 mod outage;
 mod producing;
 mod proxy;

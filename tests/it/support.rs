@@ -345,6 +345,15 @@ impl Fixture {
         }
     }
 
+    /// Waits until something is so.
+    pub fn wait_for(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "still waiting for {what}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until a query gives a number that will do.
     pub fn wait_until(&self, query: &str, will_do: impl Fn(i64) -> bool) -> i64 {
         let sql = format!("SELECT ({query})::bigint");

@@ -1,0 +1,90 @@
+//! Producers in other languages know nothing of Sluicegate: an Avro schema and a topic will do.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value as Json, json};
+
+use crate::{
+    avro::id,
+    support::{Fixture, Ledger, readings, repository, variable},
+};
+
+/// Sends events with Python's confluent-kafka and its Avro serializer.
+fn produce_with_python(topic: &str, schema: &Path, events: &[Json]) {
+    let made = Command::new(repository("scripts/python")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut python = Command::new(String::from_utf8(made.stdout).unwrap().trim_end())
+        .arg(repository("tests/python/produce.py"))
+        .args([variable("KAFKA_BROKERS"), variable("SCHEMA_REGISTRY_URL"), topic.to_owned()])
+        .arg(schema)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = python.stdin.take().unwrap();
+    for event in events {
+        writeln!(stdin, "{event}").unwrap();
+    }
+    drop(stdin);
+    assert!(python.wait().unwrap().success());
+}
+
+/// The schema as its producer keeps it: plain Avro with a text of its own, the fields in another
+/// order, and one that our contract does not know.
+fn their_schema() -> Json {
+    json!({
+        "type": "record", "name": "Reading", "namespace": "test", "doc": "Sent by Python.",
+        "fields": [
+            {"name": "firmware", "type": ["null", "string"], "default": null},
+            {"name": "device", "type": "string"},
+            {"name": "event_id", "type": {"type": "string", "logicalType": "uuid"}},
+            {"name": "value", "type": "double"},
+            {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        ],
+    })
+}
+
+#[test]
+fn events_of_a_python_producer_land_and_its_bad_ones_are_kept_byte_for_byte() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let schema = fixture.schemas.path().join("theirs.json");
+    std::fs::write(&schema, their_schema().to_string()).unwrap();
+    let event = |n: u64, value: f64| {
+        let ts = 1_777_636_800_000 + n * 1_000;
+        json!({"event_id": id(n), "device": "grün", "ts": ts, "value": value, "firmware": "1.2"})
+    };
+    let events = [event(0, 20.5), event(1, -1.0), event(2, 90.25)];
+    produce_with_python(&topic, &schema, &events);
+    fixture.drain();
+
+    insta::assert_json_snapshot!(fixture.rows("SELECT * FROM readings ORDER BY event_id"), @r#"
+    [
+      {
+        "device": "grün",
+        "event_id": "00000000-0000-0000-0000-000000000000",
+        "is_high": false,
+        "ts": "2026-05-01T12:00:00+00:00",
+        "value": 20.5
+      },
+      {
+        "device": "grün",
+        "event_id": "00000000-0000-0000-0000-000000000002",
+        "is_high": true,
+        "ts": "2026-05-01T12:00:02+00:00",
+        "value": 90.25
+      }
+    ]
+    "#);
+    let ledger = Ledger { inserted: 2, duplicate: 0, dead_lettered: 1, skipped: 0, offsets: 3 };
+    assert_eq!(fixture.ledger(), ledger);
+    let original = &fixture.read_topic(&topic)[1];
+    let copies = fixture.read_topic(&format!("{topic}.dlq"));
+    assert_eq!(copies.len(), 1);
+    assert_eq!((&copies[0].key, &copies[0].value), (&original.key, &original.value));
+    assert!(copies[0].headers.starts_with(&original.headers) && original.headers.len() == 2);
+    assert_eq!(copies[0].header("sluicegate.reason").unwrap(), "rule:value_is_positive");
+}
