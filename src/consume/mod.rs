@@ -13,7 +13,7 @@ mod stream;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     outbox::DeadLetterPublisher,
     registry::{Registry, RetryPolicy},
+    sql::connect,
     tables,
 };
 
@@ -68,8 +69,8 @@ pub async fn consume(
     options: ConsumeOptions,
     stop: CancellationToken,
 ) -> anyhow::Result<Vec<StreamReport>> {
-    broker.ensure_topics(&contracts).await?;
     verify_tables(&postgres, &contracts).await?;
+    broker.ensure_topics(&contracts).await?;
     let publisher = DeadLetterPublisher::new(&broker)?;
     let services = Arc::new(Services { broker, registry, postgres, publisher, options });
     let mut streams = JoinSet::new();
@@ -91,11 +92,7 @@ pub async fn consume(
 
 /// Before anything is read: a table that is missing is better said now than at the first batch.
 async fn verify_tables(postgres: &PgConnectOptions, contracts: &[Contract]) -> anyhow::Result<()> {
-    let mut connection = PgConnection::connect_with(postgres).await.map_err(|error| {
-        anyhow::anyhow!(
-            "can't connect to Postgres: {error}; start it with `make up`, or set DATABASE_URL"
-        )
-    })?;
+    let mut connection = connect(postgres).await?;
     for contract in contracts {
         tables::verify(&mut connection, contract).await.map_err(|failure| match failure {
             Failure::Contract(error) | Failure::Dependency(error) => {
