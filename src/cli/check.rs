@@ -10,13 +10,13 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
-/// Check every contract, and what is registered where the registry answers
+/// Check the contracts, and that their schemas are compatible with what is registered
 ///
 /// Reports every problem with file, place and what was expected; the exit code is 1 if there is
-/// any.
+/// any. Where no registry answers, compatibility is left out.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Check the files only
+    /// Check the files only, and ask no registry
     #[arg(long)]
     offline: bool,
 
@@ -46,7 +46,7 @@ impl CheckArgs {
                         format!("breaks {subject}: {}", problems.join("; "))
                     }
                     Err(RegistryError::Away(away)) => {
-                        eprintln!("the registry was not asked: {away}");
+                        eprintln!("compatibility was not checked: {away}");
                         registry = None;
                         "ok".to_owned()
                     }
