@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -119,11 +119,13 @@ impl Broker {
         let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER));
         let metadata = metadata.map_err(|error| {
             let brokers = self.properties.get("bootstrap.servers").map_or("", String::as_str);
-            let code = error.rdkafka_error_code().map(|code| format!(" ({code})"));
-            anyhow::anyhow!(
-                "no Kafka broker answers at {brokers}{}; start one with `make up`, or set \
-                 KAFKA_BROKERS",
-                code.unwrap_or_default()
+            let code = error.rdkafka_error_code();
+            // that nothing answers is all that this one says
+            let code = code.filter(|code| *code != RDKafkaErrorCode::BrokerTransportFailure);
+            let said = code.map_or_else(String::new, |code| format!(": {code}"));
+            anyhow!(
+                "no Kafka broker answers at {brokers}{said}; start one with `make up`, or set \
+                 KAFKA_BROKERS"
             )
         })?;
         Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())

@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt};
 use anyhow::anyhow;
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 
-use crate::registry::LookupError;
+use crate::{registry::LookupError, sql::said};
 
 /// Why something could not be done, by what happens next.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ impl From<sqlx::Error> for Failure {
         let sqlx::Error::Database(database) = &error else {
             return match error {
                 sqlx::Error::Configuration(_) => Failure::Contract(error.into()),
-                _ => Failure::Dependency(error.into()),
+                _ => Failure::Dependency(anyhow!(said(&error))),
             };
         };
         let code = database.code().unwrap_or_default().into_owned();

@@ -1,10 +1,10 @@
 //! Contracts as subjects of the schema registry.
 
-use anyhow::Context;
+use anyhow::Error;
 
 use crate::{
     contract::Contract,
-    registry::{Compatibility, RegisterError, Registration, Registry},
+    registry::{Away, Compatibility, RegisterError, Registration, Registry, RegistryError},
 };
 
 /// Sets the subject's compatibility level and registers the contract's own text under it.
@@ -17,8 +17,11 @@ pub async fn register(
 ) -> anyhow::Result<Registration> {
     let level = contract.compatibility;
     let set_level = async || {
-        let set = registry.set_compatibility(subject, level).await;
-        set.with_context(|| format!("the compatibility of \"{subject}\" can't be set to {level}"))
+        registry.set_compatibility(subject, level).await.map_err(|error| match error {
+            RegistryError::Away(away) => unreachable(away),
+            other => Error::new(other)
+                .context(format!("the compatibility of \"{subject}\" can't be set to {level}")),
+        })
     };
     // a registry may refuse NONE for a subject that it does not have yet, and anything else must
     // hold before the first version is there
@@ -32,12 +35,16 @@ pub async fn register(
                 contract.file.display(),
                 problems.join("; ")
             ),
-            other => {
-                anyhow::Error::new(other).context(format!("\"{subject}\" can't be registered"))
-            }
+            RegisterError::Registry(RegistryError::Away(away)) => unreachable(away),
+            other => Error::new(other).context(format!("\"{subject}\" can't be registered")),
         })?;
     if level == Compatibility::None {
         set_level().await?;
     }
     Ok(registered)
+}
+
+fn unreachable(away: Away) -> Error {
+    Error::new(away)
+        .context("no schema registry answers; start it with `make up`, or set SCHEMA_REGISTRY_URL")
 }

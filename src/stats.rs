@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
 };
 use serde::Serialize;
 use sqlx::{PgConnection, Row as _, postgres::PgConnectOptions};
@@ -14,8 +15,7 @@ use sqlx::{PgConnection, Row as _, postgres::PgConnectOptions};
 use crate::{
     broker::Broker,
     contract::{ColumnType, Contract},
-    sql::quoted,
-    tables,
+    sql::{connect, quoted, said},
 };
 
 /// How long a broker may take to answer.
@@ -56,22 +56,27 @@ pub async fn stats(
     broker: &Broker,
     group_prefix: &str,
 ) -> anyhow::Result<Vec<StreamStats>> {
-    let mut connection = tables::connect(postgres).await?;
+    let mut connection = connect(postgres).await?;
+    let mut kafka_answers = true;
     let mut all = Vec::new();
     for contract in contracts {
-        let mut stats = database_stats(&mut connection, contract).await.with_context(|| {
-            format!(
-                "{}: can't be counted; `sluicegate migrate` creates what is missing",
-                contract.stream
+        let mut stats = database_stats(&mut connection, contract).await.map_err(|error| {
+            let (stream, said) = (&contract.stream, said(&error));
+            anyhow!(
+                "{stream}: can't be counted: {said}; `sluicegate migrate` creates what is missing"
             )
         })?;
         let group = format!("{group_prefix}.{}", contract.stream);
-        let lag = tokio::task::block_in_place(|| lag(broker, &group, &contract.topic.name));
-        stats.lag = lag
-            .inspect_err(|error| {
-                tracing::warn!(stream = contract.stream, "lag is unknown: {error:#}")
-            })
-            .ok();
+        if kafka_answers {
+            match tokio::task::block_in_place(|| lag(broker, &group, &contract.topic.name)) {
+                Ok(lag) => stats.lag = Some(lag),
+                Err(error) => {
+                    tracing::warn!(stream = contract.stream, "lag is unknown: {error:#}");
+                    // each time-out would be as long as the first
+                    kafka_answers = !error.is::<KafkaError>();
+                }
+            }
+        }
         all.push(stats);
     }
     Ok(all)
@@ -80,7 +85,7 @@ pub async fn stats(
 async fn database_stats(
     connection: &mut PgConnection,
     contract: &Contract,
-) -> anyhow::Result<StreamStats> {
+) -> sqlx::Result<StreamStats> {
     let mut stats = StreamStats { stream: contract.stream.clone(), ..StreamStats::default() };
     let ledger = sqlx::query(
         "SELECT coalesce(sum(inserted), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, \
@@ -112,7 +117,7 @@ async fn label_counts(
     connection: &mut PgConnection,
     contract: &Contract,
     label: &str,
-) -> anyhow::Result<BTreeMap<String, i64>> {
+) -> sqlx::Result<BTreeMap<String, i64>> {
     let (table, column) = (quoted(&contract.table), quoted(label));
     let sql = format!(
         "SELECT coalesce({column}::text, 'none'), count(*) FROM {table} GROUP BY {column} \

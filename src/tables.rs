@@ -7,7 +7,7 @@
 mod live;
 mod migrations;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use self::live::LiveTable;
@@ -15,7 +15,7 @@ use crate::{
     contract::{Aggregate, Column, ColumnType, Contract},
     failure::Failure,
     sink::aggregate_columns,
-    sql::{quoted, quoted_list},
+    sql::{connect, quoted, quoted_list, said},
 };
 
 /// A table as a contract wants it.
@@ -147,8 +147,7 @@ pub async fn migrate(
     contracts: &[Contract],
     dry_run: bool,
 ) -> anyhow::Result<Migrated> {
-    let mut connection =
-        PgConnection::connect_with(options).await.context("can't reach Postgres")?;
+    let mut connection = connect(options).await?;
     // refinery takes no lock of its own; the session's end gives this one back in any case
     sqlx::query("SELECT pg_advisory_lock(hashtextextended('sluicegate migrate', 0))")
         .execute(&mut connection)
@@ -173,7 +172,7 @@ pub async fn migrate(
             sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str()))
                 .execute(&mut *transaction)
                 .await
-                .with_context(|| format!("Postgres refused: {statement}"))?;
+                .map_err(|error| anyhow!("Postgres refused: {statement}: {}", said(&error)))?;
         }
         transaction.commit().await?;
     }
@@ -205,19 +204,6 @@ pub async fn verify(options: &PgConnectOptions, contract: &Contract) -> anyhow::
         (None, None) => return Ok(()),
     };
     bail!("the tables are not as the contract says: {wrong}")
-}
-
-/// Connects, or says what a person can do.
-pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
-    PgConnection::connect_with(options).await.map_err(|error| {
-        let error = match &error {
-            sqlx::Error::Database(database) => database.message().to_owned(),
-            other => other.to_string(),
-        };
-        anyhow::anyhow!(
-            "can't connect to Postgres: {error}; start it with `make up`, or set DATABASE_URL"
-        )
-    })
 }
 
 /// Every table that a contract asks for.

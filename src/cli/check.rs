@@ -11,13 +11,13 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
-/// Check every contract, and what is registered where the registry answers
+/// Check the contracts, and that their schemas are compatible with what is registered
 ///
 /// Reports every problem with file, place and what was expected; the exit code is 1 if there is
-/// any.
+/// any. Where no registry answers, compatibility is left out.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Check the files only
+    /// Check the files only, and ask no registry
     #[arg(long)]
     offline: bool,
 
@@ -48,8 +48,8 @@ impl CheckArgs {
                     }
                     Err(RegistryError::Away(away)) => {
                         match logging::is_for_people() {
-                            true => eprintln!("the registry was not asked: {away}"),
-                            false => tracing::warn!("the registry was not asked: {away}"),
+                            true => eprintln!("compatibility was not checked: {away}"),
+                            false => tracing::warn!("compatibility was not checked: {away}"),
                         }
                         registry = None;
                         "ok".to_owned()

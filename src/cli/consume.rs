@@ -13,17 +13,19 @@ use crate::{
     registry::RetryPolicy,
 };
 
-/// Land events in Postgres: the pipeline
+/// Land the events of the topics in Postgres, each once
 ///
-/// Valid events are upserted by their id, the others become dead letters in dlq_events and on the
-/// dead-letter topic. Offsets are committed after the database has the events. SIGTERM and Ctrl-C
-/// finish the batches in hand and end with exit code 0.
+/// An event that keeps its contract's rules becomes a row, once for its id; any other becomes a
+/// dead letter, in dlq_events and on the dead-letter topic. Offsets are committed after the
+/// database has the events. Runs until SIGTERM or Ctrl-C, which finish the batches in hand; the
+/// exit code is then 0.
 #[derive(Debug, Args)]
 pub(super) struct ConsumeArgs {
-    /// The streams; all, where none is named
+    /// The streams to land [default: all]
+    #[arg(value_name = "STREAM")]
     streams: Vec<String>,
 
-    /// Stop when everything that is there has landed
+    /// Stop once everything that is on the topics has landed
     #[arg(long)]
     exit_when_drained: bool,
 
@@ -31,26 +33,26 @@ pub(super) struct ConsumeArgs {
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     duration: Option<Duration>,
 
-    /// Sink tasks a stream, each with one database connection
+    /// How many sink tasks write a stream, each over a database connection of its own
     #[arg(long, env = "SLUICEGATE_SINK_TASKS", default_value_t = 2, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     sink_tasks: u16,
 
-    /// A batch ends at so many records
+    /// Write a batch once it has so many records
     #[arg(long, default_value_t = 10_000, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_rows: u32,
 
-    /// A batch ends at so many bytes
+    /// Write a batch once it has so many bytes
     #[arg(long, default_value_t = 8 << 20, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     batch_bytes: u32,
 
-    /// A batch ends so long after its first record
+    /// Write a batch so long after its first record
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = seconds)]
     batch_time: Duration,
 
-    /// How often the registry is asked for a schema id that it does not know
+    /// Ask the registry so often for a schema id that it does not know before the event is a dead letter
     #[arg(long, default_value_t = 3, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
     unknown_schema_attempts: u32,

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people
+    /// For people; coloured on a terminal
     #[default]
     Text,
     /// One JSON object a line

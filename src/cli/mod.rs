@@ -18,31 +18,31 @@ use tokio_util::sync::CancellationToken;
 use self::logging::LogFormat;
 use crate::config::{ConfigFile, with_defaults};
 
+/// The heading over the flags that every verb has.
+const GENERAL: &str = "General";
+
 /// Avro events from Kafka, held against their contracts, landed in Postgres exactly once
 #[derive(Debug, Parser)]
 #[command(name = "sluicegate", version, propagate_version = true, disable_help_subcommand = false)]
 #[command(
-    after_help = "A stream is one file, schemas/STREAM.avsc. A flag wins over its environment \
-    variable, and that over sluicegate.toml."
+    after_help = "A stream is one file, schemas/STREAM.avsc: an Avro schema and what must hold of \
+    its events. To run one: register, migrate, produce STREAM, consume, stats. A flag wins over its \
+    environment variable, and that over sluicegate.toml."
 )]
 pub struct Cli {
-    /// Defaults for flags, by the flags' names
+    /// A file of defaults for flags, as FLAG = VALUE, and the tables [kafka] and [params.STREAM]
     #[arg(long, global = true, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
-    #[arg(default_value = "sluicegate.toml")]
+    #[arg(default_value = "sluicegate.toml", help_heading = GENERAL)]
     config: PathBuf,
 
-    /// How log lines look; text on a terminal is coloured
+    /// How log lines look, on standard error
     #[arg(long, global = true, env = "SLUICEGATE_LOG_FORMAT", value_enum, default_value_t)]
+    #[arg(value_name = "FORMAT", help_heading = GENERAL)]
     log_format: LogFormat,
 
     /// What is logged: error, warn, info, debug or trace, or a filter such as sluicegate=debug
-    #[arg(
-        long,
-        global = true,
-        env = "SLUICEGATE_LOG",
-        default_value = "info",
-        value_name = "FILTER"
-    )]
+    #[arg(long, global = true, env = "SLUICEGATE_LOG", default_value = "info")]
+    #[arg(value_name = "FILTER", help_heading = GENERAL)]
     log: String,
 
     #[command(subcommand)]
@@ -62,7 +62,7 @@ enum Verb {
 /// Runs the program; gives its exit code.
 pub fn run() -> anyhow::Result<ExitCode> {
     let file = config_file()?;
-    let command = with_defaults(Cli::command(), &file)?;
+    let command = with_defaults(Cli::command(), &file).context("configuration file")?;
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     logging::start(cli.log_format, &cli.log)?;
     let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;

@@ -25,33 +25,33 @@ const CONTINUOUS_RATE: f64 = 100.0;
 /// Exit code: some rows of the input could not be encoded.
 const REJECTED: u8 = 3;
 
-/// Produce readings of a stream: simulated, from a file, or from an HTTP API
+/// Put readings on a stream's topic: simulated ones, a file's, or an HTTP API's
 ///
 /// Creates the topic and registers the schema where they are missing. Ends when every record is
 /// acknowledged. The exit code is 3 if rows of the input could not be encoded; they are in the
 /// file that --rejects names.
 #[derive(Debug, Args)]
 pub(super) struct ProduceArgs {
-    /// The stream
+    /// The stream to produce
     stream: String,
 
-    /// Read a .csv, .jsonl or .json file; - is JSON lines from standard input
+    /// Read a .csv, .jsonl, .json or .geojson file; - is JSON lines on standard input
     #[arg(long, value_name = "FILE", conflicts_with = "poll")]
     from: Option<PathBuf>,
 
-    /// Read what an HTTP API answers, as JSON, JSON lines or CSV
+    /// Read what an HTTP API answers: JSON, JSON lines or CSV
     #[arg(long, value_name = "URL")]
     poll: Option<String>,
 
-    /// Poll again and again, such as every 60s
+    /// Poll again so long after the last time, such as 60s [default: poll once]
     #[arg(long, value_name = "TIME", requires = "poll", value_parser = seconds)]
     every: Option<Duration>,
 
-    /// Records a second; without it, as fast as it goes (100 with --continuous)
+    /// Send so many records a second [default: as fast as it goes; 100 with --continuous]
     #[arg(long, value_name = "NUMBER", value_parser = rate)]
     rate: Option<f64>,
 
-    /// Stop after so many records [default for simulated readings: 10000]
+    /// Stop after so many records [default: 10000 simulated ones, or all of the input]
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
 
@@ -63,11 +63,11 @@ pub(super) struct ProduceArgs {
     #[arg(long, conflicts_with_all = ["count", "duration", "from", "poll"])]
     continuous: bool,
 
-    /// Simulated readings: what decides every value; the same seed makes the same readings
+    /// Simulated readings: the same seed makes the same readings [default: another each time]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
-    /// Simulated readings: when the first one happened, such as 2026-01-01T00:00:00Z
+    /// Simulated readings: when the first happens, such as 2026-01-01T00:00:00Z [default: about now]
     #[arg(long, value_name = "TIME", value_parser = instant)]
     start: Option<OffsetDateTime>,
 
@@ -83,7 +83,7 @@ pub(super) struct ProduceArgs {
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     corrupt: Share,
 
-    /// Where rows go that can't be encoded [default: STREAM.rejects.jsonl]
+    /// Keep rows that can't be encoded in this file [default: STREAM.rejects.jsonl]
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
 

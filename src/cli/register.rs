@@ -8,15 +8,17 @@ use super::logging;
 use crate::{
     config::{ConfigFile, ContractArgs, RegistryArgs},
     register::register,
+    registry::Away,
 };
 
-/// Register the contracts' schemas and set their compatibility levels
+/// Register the schemas with the schema registry, and set their compatibility levels
 ///
 /// Doing so again changes nothing. An incompatible change is refused with the field named, and
 /// the exit code is 1.
 #[derive(Debug, Args)]
 pub(super) struct RegisterArgs {
-    /// The streams; all, where none is named
+    /// The streams to register [default: all]
+    #[arg(value_name = "STREAM")]
     streams: Vec<String>,
 
     #[command(flatten)]
@@ -39,6 +41,8 @@ impl RegisterArgs {
                     let how = if done.newly { "registered" } else { "unchanged" };
                     println!("{subject}:{version} id {} {how}", done.id);
                 }
+                // it would say the same of every other subject
+                Err(error) if error.is::<Away>() => return Err(error),
                 Err(error) => {
                     failed = true;
                     logging::error(&error);

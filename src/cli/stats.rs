@@ -13,7 +13,7 @@ use crate::{
 /// The consumer groups' names.
 #[derive(Debug, Args)]
 pub(super) struct GroupArgs {
-    /// Consumer groups are PREFIX.STREAM
+    /// The consumer group of a stream is PREFIX.STREAM
     #[arg(
         long,
         env = "SLUICEGATE_GROUP_PREFIX",
@@ -23,13 +23,17 @@ pub(super) struct GroupArgs {
     pub(super) group_prefix: String,
 }
 
-/// Show rows, totals, labels, duplicates, dead letters by reason, and lag
+/// Show what landed and what did not: rows, labels, duplicates, dead letters, lag
+///
+/// Rows and labels are counted in the tables, duplicates and dead letters in the ledger. Lag is
+/// what the topic has and the consumer group has not committed; it is ? where Kafka does not say.
 #[derive(Debug, Args)]
 pub(super) struct StatsArgs {
-    /// The streams; all, where none is named
+    /// The streams to count [default: all]
+    #[arg(value_name = "STREAM")]
     streams: Vec<String>,
 
-    /// Print JSON, one object a stream
+    /// Print a JSON array, one object a stream
     #[arg(long)]
     json: bool,
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Arg, Command, builder::OsStr};
 use serde_json::Value as Json;
 
@@ -50,11 +50,11 @@ impl ConfigFile {
     }
 }
 
-/// Where the file is wrong. The parser's own words would show the line, and a password in it.
+/// One line; the error's own text draws the place.
 fn not_toml(text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or(text);
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
-    anyhow::anyhow!("is not TOML: line {line}: {}", error.message())
+    anyhow!("line {line} is not TOML: {}", error.message().replace('\n', "; "))
 }
 
 fn scalar(key: &str, value: &toml::Value) -> anyhow::Result<String> {
@@ -71,27 +71,31 @@ fn scalar(key: &str, value: &toml::Value) -> anyhow::Result<String> {
 /// is an error.
 pub fn with_defaults(mut command: Command, file: &ConfigFile) -> anyhow::Result<Command> {
     for (key, value) in &file.flags {
-        let is_flag = |arg: &Arg| arg.get_long() == Some(key) && arg.get_action().takes_values();
-        let found: Vec<(String, clap::Id)> = command
-            .get_subcommands()
-            .filter_map(|verb| {
-                let arg = verb.get_arguments().find(|arg| is_flag(arg))?;
-                Some((verb.get_name().to_owned(), arg.get_id().clone()))
-            })
-            .collect();
-        if found.is_empty() {
+        // the file can't say where it is
+        let named = |arg: &&Arg| arg.get_long() == Some(key) && key != "config";
+        let is_flag = |arg: &&Arg| named(arg) && arg.get_action().takes_values();
+        let id_in = |command: &Command| -> Option<clap::Id> {
+            command.get_arguments().find(is_flag).map(|arg| arg.get_id().clone())
+        };
+        let of_all = id_in(&command);
+        let verbs = command.get_subcommands();
+        let of_verbs: Vec<(String, clap::Id)> =
+            verbs.filter_map(|verb| Some((verb.get_name().to_owned(), id_in(verb)?))).collect();
+        if of_all.is_none() && of_verbs.is_empty() {
             bail!(
-                "\"{key}\" is not a flag of any verb; see `sluicegate help VERB` for their names"
+                "\"{key}\" is not a flag that takes a value; see `sluicegate help VERB` for their names"
             );
         }
-        for (verb, id) in found {
-            let default = OsStr::from(value.clone());
-            // what may hold a secret is not shown in help, wherever it comes from
-            let set = |arg: Arg| {
-                let secret = arg.is_hide_env_values_set() || arg.is_hide_default_value_set();
-                arg.default_value(default).hide_default_value(secret)
-            };
-            command = command.mut_subcommand(verb, |verb| verb.mut_arg(id, set));
+        // what may hold a secret is not shown in help, wherever it comes from
+        let default = |arg: Arg| {
+            let secret = arg.is_hide_env_values_set() || arg.is_hide_default_value_set();
+            arg.default_value(OsStr::from(value.clone())).hide_default_value(secret)
+        };
+        if let Some(id) = of_all {
+            command = command.mut_arg(id, default);
+        }
+        for (verb, id) in of_verbs {
+            command = command.mut_subcommand(verb, |verb| verb.mut_arg(id, default));
         }
     }
     Ok(command)

@@ -55,8 +55,10 @@ pub(super) fn apply(
 }
 
 fn find<'c>(contracts: &'c mut [Contract], stream: &str) -> anyhow::Result<&'c mut Contract> {
+    let known: Vec<_> = contracts.iter().map(|contract| contract.stream.as_str()).collect();
+    let expected = known.join(", ");
     contracts.iter_mut().find(|contract| contract.stream == stream).with_context(|| {
-        format!("there is no stream \"{stream}\" whose params could be overridden")
+        format!("params of \"{stream}\": there is no such stream; expected one of {expected}")
     })
 }
 

@@ -67,14 +67,15 @@ pub async fn consume(
     options: ConsumeOptions,
     stop: CancellationToken,
 ) -> anyhow::Result<Vec<StreamReport>> {
-    broker.ensure_topics(&contracts).await?;
     tables::verify_migrated(&postgres).await?;
+    broker.ensure_topics(&contracts).await?;
     let publisher = DeadLetterPublisher::new(&broker)?;
     let services = Arc::new(Services { broker, registry, postgres, publisher, options });
     let mut streams = JoinSet::new();
     for contract in contracts {
         streams.spawn(stream::run(Arc::new(contract), services.clone(), stop.clone()));
     }
+    let mut reports = Vec::new();
     while let Some(report) = streams.join_next().await {
         reports.push(report.context("a stream's task panicked")?);
     }

@@ -59,8 +59,12 @@ impl RegistryConfig {
         let mut addresses = Vec::new();
         let mut found = BTreeSet::new();
         for (number, text) in (1..).zip(&self.urls) {
-            let mut url = parse_address(text)
-                .with_context(|| format!("schema registry address number {number} is unusable"))?;
+            let mut url = parse_address(text).with_context(|| {
+                format!(
+                    "schema registry address number {number} is unusable; expected \
+                     SCHEMA_REGISTRY_URL=http://HOST:PORT"
+                )
+            })?;
             if !url.username().is_empty() || url.password().is_some() {
                 found.insert((decode(url.username()), decode(url.password().unwrap_or_default())));
             }

@@ -8,6 +8,7 @@
 
 mod avro;
 mod bad_input;
+mod cli;
 mod contract_failures;
 mod contracts;
 mod dead_letters;

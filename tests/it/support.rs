@@ -413,7 +413,8 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(command: &mut Command) -> Ran {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> Ran {
         let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
