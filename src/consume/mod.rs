@@ -77,7 +77,9 @@ pub async fn consume(
     }
     let mut reports = Vec::new();
     while let Some(report) = streams.join_next().await {
-        reports.push(report.context("a stream's task panicked")?);
+        let report = report.context("a stream's task panicked")?;
+        log(&report, !streams.is_empty());
+        reports.push(report);
     }
     reports.sort_by(|a, b| a.stream.cmp(&b.stream));
     let stopped: Vec<String> = reports
@@ -88,4 +90,22 @@ pub async fn consume(
         bail!("{}", stopped.join("; "));
     }
     Ok(reports)
+}
+
+/// Says how a stream ended. Of the last one to stop the error that ends the run says enough.
+fn log(report: &StreamReport, others_go_on: bool) {
+    let StreamReport { stream, written, stopped } = report;
+    match stopped {
+        Some(reason) if others_go_on => {
+            tracing::error!(stream, %reason, "the stream stopped; other streams go on");
+        }
+        Some(_) => {}
+        None => tracing::info!(
+            stream,
+            inserted = written.inserted,
+            duplicate = written.duplicate,
+            dead_lettered = written.dead_lettered,
+            "done"
+        ),
+    }
 }

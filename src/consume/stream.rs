@@ -38,18 +38,6 @@ pub(super) async fn run(
         Ok(ended) => ended,
         Err(error) => (Written::default(), Some(format!("{error:#}"))),
     };
-    match &stopped {
-        Some(reason) => {
-            tracing::error!(stream, %reason, "the stream stopped; other streams go on");
-        }
-        None => tracing::info!(
-            stream,
-            inserted = written.inserted,
-            duplicate = written.duplicate,
-            dead_lettered = written.dead_lettered,
-            "done"
-        ),
-    }
     StreamReport { stream, written, stopped }
 }
 

@@ -206,7 +206,10 @@ fn what_every_verb_takes_may_stand_in_the_file_too() {
     let ran = Ran::of(command.env("SLUICEGATE_LOG_FORMAT", "text"));
     assert!(!ran.stderr.is_empty() && !ran.stderr.lines().any(is_json), "{}", ran.stderr);
     // without the flag the file's property counts
-    fixture.run(&["consume", "--exit-when-drained"]).one_clear_error();
+    let ran = fixture.run(&["consume", "--exit-when-drained"]);
+    assert_ne!(ran.code, 0);
+    let said: Json = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+    assert!(said["message"].as_str().unwrap().contains("linger.ms"), "{said}");
 }
 
 #[test]

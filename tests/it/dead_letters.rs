@@ -135,10 +135,12 @@ fn a_row_keeps_all_that_is_known_of_bytes_that_could_not_be_decoded() {
 fn the_copy_on_the_dead_letter_topic_is_the_record_byte_for_byte() {
     let fixture = Fixture::with_stream(readings());
     let topic = fixture.topic();
-    let bad = reading(fixture.schema_id(&topic), &id(1), NOON, -1.0).unwrap();
+    let schema_id = fixture.schema_id(&topic);
+    let bad = reading(schema_id, &id(1), NOON, -1.0).unwrap();
+    let other = reading(schema_id, &id(2), NOON, -1.0).unwrap();
     let large = vec![7; 900_000];
     let mut records = vec![FutureRecord::to(&topic).payload(&bad[..])];
-    for value in [&bad[..], b"", b"\x00", b"\xffnot avro", &large] {
+    for value in [&other[..], b"", b"\x00", b"\xffnot avro", &large] {
         let key = &b"\x00binary\xff"[..];
         records.push(with_headers(FutureRecord::to(&topic).key(key).payload(value)));
     }

@@ -67,9 +67,10 @@ fn a_registry_that_answers_with_errors_of_its_own_is_asked_again() {
         runtime.block_on(sick.mount(&registry));
     }
     let schema = json!({"schema": readings().to_string()});
-    let well = Mock::given(path_regex(format!("^/schemas/ids/{}$", fixture.schema_id("readings"))))
-        .respond_with(ResponseTemplate::new(200).set_body_json(schema))
-        .with_priority(5);
+    let well =
+        Mock::given(path_regex(format!("^/schemas/ids/{}$", fixture.schema_id(&fixture.topic()))))
+            .respond_with(ResponseTemplate::new(200).set_body_json(schema))
+            .with_priority(5);
     runtime.block_on(well.mount(&registry));
     let mut running = fixture.start_with(&DRAIN, &[("SCHEMA_REGISTRY_URL", &registry.uri())]);
     assert_eq!(running.wait(), Some(0), "{}", running.log());

@@ -246,7 +246,7 @@ fn consuming_without_tables_says_to_migrate() {
     let mut fixture = Fixture::new();
     fixture.stream("readings", readings());
     let consume = ["consume", "--exit-when-drained"];
-    insta::assert_snapshot!(fixture.run(&consume).one_clear_error(), @r#"error: readings: the tables are not as the contract says: the table "ledger" is missing; run `sluicegate migrate`"#);
+    insta::assert_snapshot!(fixture.run(&consume).one_clear_error(), @r#"error: the table "ledger" is missing; run `sluicegate migrate`"#);
     fixture.run(&["migrate"]).success();
     fixture.sql("DROP TABLE agg_readings_minute");
     insta::assert_snapshot!(fixture.run(&consume).one_clear_error(), @r#"error: readings: the tables are not as the contract says: not yet run: CREATE TABLE "agg_readings_minute"; run `sluicegate migrate`"#);
