@@ -30,7 +30,7 @@ pub use recursive::is_recursive;
 use self::resolve::Resolution;
 use crate::{
     failure::{Rejection, Stage},
-    registry::{incompatibilities, same_name},
+    registry::{same_name, unreadable},
 };
 
 /// The longest string, bytes or block of items that a length in foreign bytes is believed.
@@ -170,7 +170,7 @@ fn refusal(writer: &Schema, reader: &Schema) -> Option<Rejection> {
             return refused("wrong_schema", detail);
         }
     }
-    let problems = incompatibilities(reader, writer);
+    let problems = unreadable(reader, writer);
     if !problems.is_empty() {
         return refused("incompatible_schema", problems.join("; "));
     }

@@ -62,6 +62,9 @@ impl<'s> Resolution<'s> {
                 let (branch, reader) = self.branch(writer, union)?;
                 Ok(Value::Union(branch, Box::new(self.value(value, writer, reader)?)))
             }
+            (Value::Null, _, reader) if !matches!(reader, Schema::Null) => {
+                Err(refused("a null, where the reader's schema has none"))
+            }
             (Value::Record(fields), _, Schema::Record(reader)) => {
                 let Schema::Record(writer) = writer else { return Err(refused("a record")) };
                 self.record(fields, writer, reader)

@@ -6,11 +6,13 @@
 
 mod attribute;
 mod column;
+mod derived;
 mod evaluate;
 mod expression;
 mod problem;
 mod read;
 mod sample;
+mod trial;
 
 use std::path::{Path, PathBuf};
 

@@ -1,29 +1,21 @@
 //! From a schema's text to a contract, or to everything that is wrong with it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use apache_avro::{
     Schema,
     schema::{Name, RecordSchema, ResolvedSchema},
-    types::Value,
 };
-use cel::{ExecutionError, Value as Cel};
 use serde_json::Value as Json;
-use time::OffsetDateTime;
 
 use super::{
-    Aggregate, Column, ColumnType, Contract, Expression, Identity, Label, Problem, Problems, Rule,
-    Scope, Topic,
-    attribute::{AggregateSpec, Attribute, LabelSpec, LabelType, RuleSpec},
-    sample,
+    Column, ColumnType, Contract, Identity, Label, Problem, Problems, Topic, attribute::Attribute,
+    sample, trial::Trial,
 };
 use crate::codec::is_recursive;
 
 /// Postgres cuts longer names off.
-const LONGEST_NAME: usize = 63;
+pub(super) const LONGEST_NAME: usize = 63;
 
 /// Columns that every Postgres table already has.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
@@ -81,14 +73,14 @@ pub(super) fn clashes(contracts: &[Contract]) -> Problems {
 /// What is left to do once nothing is wrong: to put text and schema in.
 type Build = Box<dyn FnOnce(String, Schema) -> Contract>;
 
-struct Reader<'f> {
+pub(super) struct Reader<'f> {
     file: &'f Path,
-    record: &'f RecordSchema,
+    pub(super) record: &'f RecordSchema,
     problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
-    fn problem(&mut self, place: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, place: impl Into<String>, message: impl Into<String>) {
         let (place, message) = (place.into(), message.into());
         self.problems.push(Problem { file: self.file.to_owned(), place, message });
     }
@@ -112,6 +104,12 @@ impl Reader<'_> {
         let on_conflict = attribute.on_conflict.unwrap_or_default();
         if on_conflict == super::OnConflict::Latest && time.is_none() {
             let message = "\"latest\" compares event times; name the time field with \"time\"";
+            self.problem("sluicegate.on_conflict", message);
+        }
+        let time_column = time.and_then(|index| columns.get(index));
+        if on_conflict == super::OnConflict::Latest && time_column.is_some_and(|time| time.nullable)
+        {
+            let message = "\"latest\" compares event times; the time field must not be nullable";
             self.problem("sluicegate.on_conflict", message);
         }
         let params = Json::Object(attribute.params.clone().unwrap_or_default());
@@ -177,7 +175,7 @@ impl Reader<'_> {
         Some(columns)
     }
 
-    fn check_identifier(&mut self, place: &str, name: &str) {
+    pub(super) fn check_identifier(&mut self, place: &str, name: &str) {
         if name.is_empty() || name.len() > LONGEST_NAME {
             let message =
                 format!("\"{name}\" is {} bytes long; Postgres takes 1 to 63", name.len());
@@ -223,7 +221,11 @@ impl Reader<'_> {
 
     fn check_id_from(&mut self, id_from: &[String], identity: Identity) {
         for name in id_from {
-            self.field("sluicegate.id_from", name);
+            let field = self.field("sluicegate.id_from", name);
+            if field.is_some_and(|index| identity == Identity::Field(index)) {
+                let message = format!("\"{name}\" is the id itself; name the fields it is made of");
+                self.problem("sluicegate.id_from", message);
+            }
         }
         if !id_from.is_empty() && identity == Identity::Coordinates {
             let message = "there is no field to put the id in; add a field \"event_id\"";
@@ -294,254 +296,9 @@ impl Reader<'_> {
             Topic { name: dead, partitions: dead_partitions, replication },
         )
     }
-
-    fn rules(&mut self, specs: &[(String, RuleSpec)], params: &Json, trial: &Trial) -> Vec<Rule> {
-        let mut names = BTreeSet::new();
-        let mut rules = Vec::new();
-        for (place, spec) in specs {
-            self.check_unique(place, &spec.name, &mut names);
-            if spec.name.len() > LONGEST_NAME {
-                // it is part of a reason code, which goes into a header
-                let message = format!("is {} bytes long; expected up to 63", spec.name.len());
-                self.problem(format!("{place}.name"), message);
-            }
-            let place = format!("{place}.check");
-            let Some(check) = self.compile(&place, &spec.check, params) else { continue };
-            let boolean = |value: &Cel| match value {
-                Cel::Bool(_) => Ok(()),
-                other => Err(format!("gives {}; expected a boolean", other.type_of())),
-            };
-            self.problems_at(&place, trial.wrong(&check, params, &boolean));
-            rules.push(Rule { name: spec.name.clone(), check });
-        }
-        rules
-    }
-
-    fn labels(
-        &mut self,
-        specs: &[(String, LabelSpec)],
-        params: &Json,
-        trial: &Trial,
-    ) -> Vec<Label> {
-        let mut names: BTreeSet<String> =
-            trial.columns.iter().map(|column| column.name.clone()).collect();
-        names.insert("event_id".into());
-        let mut labels = Vec::new();
-        for (place, spec) in specs {
-            self.check_unique(place, &spec.name, &mut names);
-            self.check_identifier(&format!("{place}.name"), &spec.name);
-            let place = format!("{place}.value");
-            let Some(value) = self.compile(&place, &spec.value, params) else { continue };
-            let kind = label_column(spec.kind);
-            let fits = |result: &Cel| match fits(&kind, result) {
-                true => Ok(()),
-                false => Err(format!(
-                    "gives {}; the label's type is {}",
-                    result.type_of(),
-                    spec.kind.name()
-                )),
-            };
-            self.problems_at(&place, trial.wrong(&value, params, &fits));
-            labels.push(Label { name: spec.name.clone(), kind, value });
-        }
-        labels
-    }
-
-    fn compile(&mut self, place: &str, source: &str, params: &Json) -> Option<Expression> {
-        let fields: Vec<String> =
-            self.record.fields.iter().map(|field| field.name.clone()).collect();
-        match Expression::compile(source, &fields, params) {
-            Ok(expression) => Some(expression),
-            Err(wrong) => {
-                self.problems_at(place, wrong);
-                None
-            }
-        }
-    }
-
-    fn problems_at(&mut self, place: &str, messages: Vec<String>) {
-        messages.into_iter().for_each(|message| self.problem(place, message));
-    }
-
-    fn check_unique(&mut self, place: &str, name: &str, names: &mut BTreeSet<String>) {
-        if !is_name(name) {
-            let message = format!("\"{name}\" is not a name; expected letters, digits and \"_\"");
-            self.problem(format!("{place}.name"), message);
-        }
-        if !names.insert(name.to_owned()) {
-            self.problem(format!("{place}.name"), format!("\"{name}\" is already taken"));
-        }
-    }
-
-    fn aggregates(
-        &mut self,
-        specs: &[(String, AggregateSpec)],
-        stream: &str,
-        time: Option<usize>,
-        columns: &[Column],
-    ) -> Vec<Aggregate> {
-        let mut tables = BTreeSet::new();
-        let mut aggregates = Vec::new();
-        for (place, spec) in specs {
-            if time.is_none() {
-                self.problem(place, "needs an event time; name its field with \"time\"");
-            }
-            let by = self.columns_named(place, "by", &spec.by, columns);
-            let of = self.columns_named(place, "of", &spec.of, columns);
-            for column in of.iter().filter(|column| !column.kind.is_number()) {
-                let message = format!("\"{}\" is {}; expected a number", column.name, column.kind);
-                self.problem(format!("{place}.of"), message);
-            }
-            let default = || format!("agg_{stream}_{}", spec.every.suffix());
-            let table = spec.name.clone().unwrap_or_else(default);
-            self.check_identifier(&format!("{place}.name"), &table);
-            if !tables.insert(table.clone()) {
-                let message = format!("\"{table}\" is already taken; give each its own \"name\"");
-                self.problem(format!("{place}.name"), message);
-            }
-            aggregates.push(Aggregate { table, every: spec.every, by, of });
-        }
-        aggregates
-    }
-
-    fn columns_named(
-        &mut self,
-        place: &str,
-        key: &str,
-        names: &[String],
-        columns: &[Column],
-    ) -> Vec<Column> {
-        let mut found: Vec<Column> = Vec::new();
-        for name in names {
-            let place = format!("{place}.{key}");
-            match columns.iter().find(|column| column.name == *name) {
-                Some(_) if found.iter().any(|column| column.name == *name) => {
-                    self.problem(place, format!("\"{name}\" is named twice"));
-                }
-                Some(column) => found.push(column.clone()),
-                None => self.problem(place, format!("there is no field or label \"{name}\"")),
-            }
-        }
-        found
-    }
-
-    /// Dimensions and syntax; what the functions of `when` mean is for whoever evaluates them.
-    fn check_alerts(&mut self, attribute: &Attribute, columns: &[Column]) {
-        let mut names = BTreeSet::new();
-        for (place, alert) in &attribute.alerts {
-            self.check_unique(place, &alert.name, &mut names);
-            self.columns_named(place, "by", &alert.by, columns);
-            if let Err(wrong) = Expression::compile(&alert.when, &[], &Json::Null) {
-                self.problems_at(&format!("{place}.when"), wrong);
-            }
-        }
-    }
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty() && text.chars().all(legal) && !text.starts_with(|c: char| c.is_ascii_digit())
-}
-
-fn label_column(kind: LabelType) -> ColumnType {
-    match kind {
-        LabelType::Boolean => ColumnType::Boolean,
-        LabelType::Long => ColumnType::Bigint,
-        LabelType::Double => ColumnType::Double,
-        LabelType::String => ColumnType::Text,
-    }
-}
-
-/// Whether a label's value can be stored in its column.
-fn fits(kind: &ColumnType, value: &Cel) -> bool {
-    matches!(
-        (kind, value),
-        (_, Cel::Null)
-            | (ColumnType::Boolean, Cel::Bool(_))
-            | (ColumnType::Bigint, Cel::Int(_))
-            | (ColumnType::Double, Cel::Float(_) | Cel::Int(_))
-            | (ColumnType::Text, Cel::String(_))
-    )
-}
-
-/// The events that expressions are tried on.
-struct Trial {
-    samples: Vec<Vec<(String, Value)>>,
-    columns: Vec<Column>,
-}
-
-impl Trial {
-    /// Everything that goes wrong for an ordinary event, or where a field is null that may be.
-    fn wrong(
-        &self,
-        expression: &Expression,
-        params: &Json,
-        fits: &dyn Fn(&Cel) -> Result<(), String>,
-    ) -> Vec<String> {
-        let scope = Scope::new(params, OffsetDateTime::UNIX_EPOCH);
-        let open = self.reads_open_text(expression);
-        let run = |event: &[(String, Value)]| {
-            let uses = std::iter::once(expression);
-            let result = scope.evaluate(event, &self.columns, uses, |run| run(expression));
-            match result {
-                Ok(value) => fits(&value),
-                Err(error) if depends_on_values(&error, open) => Ok(()),
-                Err(error) => Err(format!("can't be evaluated: {error}")),
-            }
-        };
-        let mut wrong = BTreeSet::new();
-        for event in &self.samples {
-            wrong.extend(run(event).err());
-        }
-        let used = |column: &&Column| expression.fields.contains(&column.name);
-        for column in self.columns.iter().filter(|column| column.nullable).filter(used) {
-            let Some(mut event) = self.samples.first().cloned().filter(|_| wrong.is_empty()) else {
-                continue;
-            };
-            for (_, value) in event.iter_mut().filter(|(name, _)| *name == column.name) {
-                *value = Value::Null;
-            }
-            if let Err(error) = run(&event) {
-                let name = &column.name;
-                wrong.insert(format!(
-                    "fails where \"{name}\" is null: {error}; guard it with \
-                     \"message.{name} == null || ...\""
-                ));
-            }
-        }
-        wrong.into_iter().collect()
-    }
-
-    /// Whether an event may bring a text, and so a key, that no sample has. Of an enum every
-    /// symbol is tried.
-    fn reads_open_text(&self, expression: &Expression) -> bool {
-        let used = |name: &String| expression.whole_message || expression.fields.contains(name);
-        let mut values = self.samples.iter().flatten().filter(|(name, _)| used(name));
-        values.any(|(_, value)| is_open_text(value))
-    }
-}
-
-fn is_open_text(value: &Value) -> bool {
-    match value {
-        Value::Union(_, inner) => is_open_text(inner),
-        Value::String(_) | Value::Uuid(_) => true,
-        Value::Map(_) | Value::Array(_) | Value::Record(_) => true,
-        _ => false,
-    }
-}
-
-/// Errors that other values would not have raised; `open` says whether there are other texts.
-fn depends_on_values(error: &ExecutionError, open: bool) -> bool {
-    use ExecutionError::{
-        DivisionByZero, FunctionError, IndexOutOfBounds, NoSuchKey, Overflow, RemainderByZero,
-    };
-    match error {
-        NoSuchKey(_) => open,
-        DivisionByZero(_)
-        | RemainderByZero(_)
-        | Overflow(..)
-        | IndexOutOfBounds(_)
-        | FunctionError { .. } => true,
-        _ => false,
-    }
 }

@@ -29,6 +29,16 @@ const MAX_DEPTH: usize = 200;
 /// (`[]` for an array's items, `{}` for a map's values) with what was expected there. Empty when
 /// all of it can be read.
 pub fn incompatibilities(reader: &Schema, writer: &Schema) -> Vec<String> {
+    compare(reader, writer, true)
+}
+
+/// The places where *no* data of the writer can be read. An enum's symbol that the reader lacks,
+/// or a null where the reader has none, is a matter of the single value: the others can be read.
+pub fn unreadable(reader: &Schema, writer: &Schema) -> Vec<String> {
+    compare(reader, writer, false)
+}
+
+fn compare(reader: &Schema, writer: &Schema, every_value: bool) -> Vec<String> {
     let (readers, writers) = match (ResolvedSchema::new(reader), ResolvedSchema::new(writer)) {
         (Ok(readers), Ok(writers)) => (readers, writers),
         (Err(error), _) => return vec![format!("the reader's schema does not hold: {error}")],
@@ -39,6 +49,7 @@ pub fn incompatibilities(reader: &Schema, writer: &Schema) -> Vec<String> {
         writers: writers.get_names(),
         readable: Vec::new(),
         unreadable: HashMap::new(),
+        every_value,
         depth: 0,
     };
     let mut problems = Vec::new();
@@ -54,6 +65,8 @@ struct Comparison<'s> {
     readable: Vec<(Name, Name)>,
     /// Pairs that are not, each with the first reason.
     unreadable: HashMap<(Name, Name), String>,
+    /// Whether every value that the writer's schema allows has to be readable.
+    every_value: bool,
     depth: usize,
 }
 
@@ -73,7 +86,14 @@ impl<'s> Comparison<'s> {
         let writer = definition(writer, self.writers);
         match (reader, writer) {
             (_, Schema::Union(branches)) => {
-                for branch in branches.variants() {
+                let must_be_readable = |branch: &&Schema| {
+                    self.every_value
+                        || !matches!(branch, Schema::Null)
+                        || branches.variants().len() == 1
+                };
+                for branch in
+                    branches.variants().iter().filter(must_be_readable).collect::<Vec<_>>()
+                {
                     self.compare(reader, branch, path, problems);
                 }
             }
@@ -82,7 +102,9 @@ impl<'s> Comparison<'s> {
                 self.compare_records(to, from, path, problems);
             }
             (Schema::Enum(to), Schema::Enum(from)) if same_name(reader, writer) => {
-                compare_symbols(to, from, path, problems);
+                if self.every_value {
+                    compare_symbols(to, from, path, problems);
+                }
             }
             (Schema::Array(to), Schema::Array(from)) => {
                 self.compare(&to.items, &from.items, &format!("{path}[]"), problems);

@@ -52,7 +52,7 @@ pub use level::Compatibility;
 
 mod compatibility;
 pub(crate) use compatibility::definition;
-pub use compatibility::incompatibilities;
+pub use compatibility::{incompatibilities, unreadable};
 
 mod types;
 pub(crate) use types::{base, promotes, same_name};
