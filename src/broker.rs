@@ -25,48 +25,57 @@ pub struct Broker {
     properties: BTreeMap<String, String>,
 }
 
+/// What a consumer promises. Offsets by hand, after the database has the events; and the rest of
+/// what "nothing is lost" rests on.
+const CONSUMER: [(&str, &str); 6] = [
+    // the offset is committed once Postgres has the events, and never before
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // a stream begins with the oldest event that there is
+    ("auto.offset.reset", "earliest"),
+    // cooperative rebalancing with commits by hand is unsafe (librdkafka issue 4059)
+    ("partition.assignment.strategy", "range"),
+    // --exit-when-drained waits for these
+    ("enable.partition.eof", "true"),
+    // events of an aborted transaction never were
+    ("isolation.level", "read_committed"),
+];
+
+/// What a producer promises: nothing is lost, doubled or reordered on the way to the broker.
+const PRODUCER: [(&str, &str); 2] = [("enable.idempotence", "true"), ("acks", "all")];
+
 impl Broker {
-    /// From librdkafka's properties, those that say how to connect among them.
-    pub fn new(properties: BTreeMap<String, String>) -> Broker {
-        Broker { properties }
+    /// From librdkafka's properties, those that say how to connect among them. One that would
+    /// break a promise is an error.
+    pub fn new(properties: BTreeMap<String, String>) -> anyhow::Result<Broker> {
+        let promised = CONSUMER.iter().chain(&PRODUCER).map(|(key, _)| *key).chain(["group.id"]);
+        if let Some(key) = promised.into_iter().find(|key| properties.contains_key(*key)) {
+            bail!("\"{key}\" can't be set: what Sluicegate promises rests on it");
+        }
+        Ok(Broker { properties })
     }
 
-    /// A consumer's settings: offsets by hand, after the database has the events.
+    /// A consumer's settings.
     pub fn consumer(&self, group: &str) -> ClientConfig {
         let mut config = self.client();
         for (key, value) in [
-            ("group.id", group),
-            // the offset is committed once Postgres has the events, and never before
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            // a stream begins with the oldest event that there is
-            ("auto.offset.reset", "earliest"),
-            // cooperative rebalancing with commits by hand is unsafe (librdkafka issue 4059)
-            ("partition.assignment.strategy", "range"),
-            // --exit-when-drained waits for these
-            ("enable.partition.eof", "true"),
             // what is fetched ahead bounds the memory of a stream that waits for Postgres
             ("queued.max.messages.kbytes", "16384"),
-            // events of an aborted transaction never were
-            ("isolation.level", "read_committed"),
             // how long the partitions of a member that was killed wait for another
             ("session.timeout.ms", "10000"),
         ] {
             config.set(key, value);
         }
-        self.pass_through(
-            &mut config,
-            &["group.id", "enable.auto.commit", "enable.auto.offset.store"],
-        );
+        self.pass_through(&mut config);
+        CONSUMER.into_iter().for_each(|(key, value)| _ = config.set(key, value));
+        config.set("group.id", group);
         config
     }
 
-    /// A producer's settings: nothing is lost, doubled or reordered between here and the broker.
+    /// A producer's settings.
     pub fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         for (key, value) in [
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
             // Java's partitioner, so that a key goes where every other producer sends it
             ("partitioner", "murmur2_random"),
             ("compression.type", "zstd"),
@@ -78,7 +87,8 @@ impl Broker {
         ] {
             config.set(key, value);
         }
-        self.pass_through(&mut config, &[]);
+        self.pass_through(&mut config);
+        PRODUCER.into_iter().for_each(|(key, value)| _ = config.set(key, value));
         config
     }
 
@@ -133,7 +143,7 @@ impl Broker {
 
     fn admin(&self) -> anyhow::Result<AdminClient<DefaultClientContext>> {
         let mut config = self.client();
-        self.pass_through(&mut config, &[]);
+        self.pass_through(&mut config);
         config.create().context("librdkafka refuses its properties")
     }
 
@@ -143,14 +153,10 @@ impl Broker {
         config
     }
 
-    /// What the user says, except where it would break a promise.
-    fn pass_through(&self, config: &mut ClientConfig, ours: &[&str]) {
+    /// What the user says.
+    fn pass_through(&self, config: &mut ClientConfig) {
         for (key, value) in &self.properties {
-            if ours.contains(&key.as_str()) {
-                tracing::warn!(property = key, "this property is Sluicegate's own; ignored");
-            } else {
-                config.set(key, value);
-            }
+            config.set(key, value);
         }
     }
 }

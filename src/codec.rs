@@ -139,19 +139,29 @@ impl Read for Body<'_> {
     }
 }
 
+/// apache-avro's error in words for somebody who does not know it.
 fn undecodable(error: apache_avro::Error) -> Rejection {
-    let reason = match error.details() {
-        Details::MemoryAllocation { .. }
-        | Details::IntegerOverflow
-        | Details::ConvertI64ToUsize(..) => "length_out_of_bounds",
-        Details::ConvertToUtf8(_) | Details::ConvertToUtf8Error(_) => "invalid_utf8",
-        _ => "undecodable",
-    };
-    let detail = match error.details() {
-        Details::MemoryAllocation { desired: Some(desired), maximum } => {
-            format!("a length asks for {desired} bytes of memory; up to {maximum} are given")
+    let (reason, detail) = match error.details() {
+        Details::MemoryAllocation { desired: Some(desired), maximum } => (
+            "length_out_of_bounds",
+            format!("a length asks for {desired} bytes of memory; up to {maximum} are given"),
+        ),
+        Details::MemoryAllocation { .. } => {
+            ("length_out_of_bounds", "a length asks for more memory than there is".to_owned())
         }
-        _ => error.to_string(),
+        Details::ConvertI64ToUsize(_, length) => {
+            ("length_out_of_bounds", format!("{length} is no length"))
+        }
+        Details::IntegerOverflow | Details::ZagI32(..) => {
+            ("malformed_number", "a number has more bits than its type".to_owned())
+        }
+        Details::ConvertToUtf8(_) | Details::ConvertToUtf8Error(_) => {
+            ("invalid_utf8", "a string is not UTF-8".to_owned())
+        }
+        Details::ConvertStrToUuid(error) => {
+            ("undecodable", format!("a string is no uuid: {error}"))
+        }
+        _ => ("undecodable", error.to_string()),
     };
     Rejection::new(Stage::Decode, reason, detail)
 }

@@ -58,10 +58,9 @@ impl ContractArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
-    /// The brokers to start from, separated by commas
-    #[arg(long = "kafka-brokers", env = "KAFKA_BROKERS", default_value = "localhost:9092")]
-    #[arg(value_name = "HOST:PORT")]
-    pub brokers: String,
+    /// The brokers to start from, separated by commas [default: localhost:9092]
+    #[arg(long = "kafka-brokers", env = "KAFKA_BROKERS", value_name = "HOST:PORT")]
+    pub brokers: Option<String>,
 
     /// plaintext, ssl, sasl_plaintext or sasl_ssl
     #[arg(long = "kafka-security-protocol", env = "KAFKA_SECURITY_PROTOCOL", value_name = "NAME")]
@@ -100,9 +99,10 @@ pub struct KafkaArgs {
 impl KafkaArgs {
     /// The properties of librdkafka that say how to connect, those passed through included.
     pub fn properties(&self, file: &ConfigFile) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut properties = BTreeMap::from([("bootstrap.servers".into(), self.brokers.clone())]);
+        let mut properties = file.kafka.clone();
         let password = secret(self.sasl_password.as_ref(), self.sasl_password_file.as_ref())?;
         for (key, value) in [
+            ("bootstrap.servers", self.brokers.clone()),
             ("security.protocol", self.security_protocol.clone()),
             ("sasl.mechanism", self.sasl_mechanism.clone()),
             ("sasl.username", self.sasl_username.clone()),
@@ -111,8 +111,8 @@ impl KafkaArgs {
         ] {
             properties.extend(value.map(|value| (key.to_owned(), value)));
         }
-        properties.extend(file.kafka.clone());
         properties.extend(self.properties.iter().cloned());
+        properties.entry("bootstrap.servers".into()).or_insert_with(|| "localhost:9092".into());
         Ok(properties)
     }
 }

@@ -35,7 +35,7 @@ pub struct StreamStats {
     pub total: i64,
     /// Events that landed for the first time.
     pub inserted: i64,
-    /// Events whose id had landed before.
+    /// Events whose id had landed, or that had become a dead letter, before.
     pub duplicates: i64,
     /// Offsets without an event.
     pub skipped: i64,

@@ -17,6 +17,9 @@ use crate::{
 /// any. Where no registry answers, compatibility is left out.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
+    /// The streams; all, where none is named
+    streams: Vec<String>,
+
     /// Check the files only, and ask no registry
     #[arg(long)]
     offline: bool,
@@ -30,7 +33,7 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     pub(super) async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
-        let contracts = self.contracts.read(file, &[])?;
+        let contracts = self.contracts.read(file, &self.streams)?;
         let mut sound = true;
         let mut registry = match self.offline {
             true => None,

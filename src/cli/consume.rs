@@ -80,7 +80,7 @@ impl ConsumeArgs {
         stop: CancellationToken,
     ) -> anyhow::Result<ExitCode> {
         let contracts = self.contracts.read(file, &self.streams)?;
-        let broker = Broker::new(self.kafka.properties(file)?);
+        let broker = Broker::new(self.kafka.properties(file)?)?;
         let registry = self.registry.connect()?;
         let postgres = self.postgres.options()?;
         if let Some(duration) = self.duration {

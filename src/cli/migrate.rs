@@ -15,6 +15,9 @@ use crate::{
 /// that you would have to run, and then nothing of the streams' tables is changed.
 #[derive(Debug, Args)]
 pub(super) struct MigrateArgs {
+    /// The streams; all, where none is named
+    streams: Vec<String>,
+
     /// Print the statements, and run none
     #[arg(long)]
     dry_run: bool,
@@ -28,7 +31,7 @@ pub(super) struct MigrateArgs {
 
 impl MigrateArgs {
     pub(super) async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
-        let contracts = self.contracts.read(file, &[])?;
+        let contracts = self.contracts.read(file, &self.streams)?;
         let options = self.postgres.options()?;
         let schema = self.postgres.database_schema.as_deref();
         let migrated = tables::migrate(&options, schema, &contracts, self.dry_run).await?;

@@ -106,7 +106,7 @@ impl ProduceArgs {
         let contracts = self.contracts.read(file, std::slice::from_ref(&self.stream))?;
         let contract = contracts.first().context("no contract was read")?;
         let options = self.options();
-        let broker = Broker::new(self.kafka.properties(file)?);
+        let broker = Broker::new(self.kafka.properties(file)?)?;
         broker.ensure_topics(&contracts).await?;
         let subject = self.registry.subject(contract);
         let registered = register(&self.registry.connect()?, &subject, contract).await?;
@@ -114,8 +114,10 @@ impl ProduceArgs {
         let simulated = matches!(options.source, Source::Simulate);
         let produced = produce(contract, &broker, registered.id, options, stop).await?;
         print!(
-            "{}: {} records delivered to {}",
-            self.stream, produced.delivered, contract.topic.name
+            "{}: {} delivered to {}",
+            self.stream,
+            counted(produced.delivered, "record"),
+            contract.topic.name
         );
         for (count, what) in [
             (produced.duplicates, "sent again"),
@@ -134,7 +136,8 @@ impl ProduceArgs {
             // a machine has been told by the log
             if logging::is_for_people() {
                 let file = self.rejects();
-                eprintln!("{} rows were rejected; see {}", produced.rejected, file.display());
+                let rows = counted(produced.rejected, "rejected row");
+                eprintln!("{rows}; see {}", file.display());
             }
             return Ok(ExitCode::from(REJECTED));
         }
@@ -176,4 +179,8 @@ fn rate(text: &str) -> Result<f64, String> {
 fn instant(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339)
         .map_err(|_| "expected a moment such as 2026-01-01T00:00:00Z".into())
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

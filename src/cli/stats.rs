@@ -53,7 +53,7 @@ pub(super) struct StatsArgs {
 impl StatsArgs {
     pub(super) async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
         let contracts = self.contracts.read(file, &self.streams)?;
-        let broker = Broker::new(self.kafka.properties(file)?);
+        let broker = Broker::new(self.kafka.properties(file)?)?;
         let options = self.postgres.options()?;
         let all = stats(&contracts, &options, &broker, &self.group.group_prefix).await?;
         if self.json {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Arg, Command, builder::OsStr};
+use clap::{
+    Arg, Command,
+    builder::{ArgPredicate, OsStr, Resettable},
+};
 use serde_json::Value as Json;
 
 /// The file's two tables that are no flags, and its flags.
@@ -86,19 +89,36 @@ pub fn with_defaults(mut command: Command, file: &ConfigFile) -> anyhow::Result<
                 "\"{key}\" is not a flag that takes a value; see `sluicegate help VERB` for their names"
             );
         }
-        // what may hold a secret is not shown in help, wherever it comes from
-        let default = |arg: Arg| {
-            let secret = arg.is_hide_env_values_set() || arg.is_hide_default_value_set();
-            arg.default_value(OsStr::from(value.clone())).hide_default_value(secret)
-        };
         if let Some(id) = of_all {
-            command = command.mut_arg(id, default);
+            command = default(command, id, value);
         }
         for (verb, id) in of_verbs {
-            command = command.mut_subcommand(verb, |verb| verb.mut_arg(id, default));
+            command = command.mut_subcommand(verb, |verb| default(verb, id, value));
         }
     }
     Ok(command)
+}
+
+/// Gives one flag a default, which a flag or a variable that excludes it takes away again: a
+/// password given outright wins over the file of one that is named here.
+fn default(command: Command, id: clap::Id, value: &str) -> Command {
+    let excludes = |one: &Arg, other: &Arg| {
+        let excluded = command.get_arg_conflicts_with(one);
+        excluded.iter().any(|arg| arg.get_id() == other.get_id())
+    };
+    let arg = command.get_arguments().find(|arg| *arg.get_id() == id);
+    let is_rival =
+        |other: &&Arg| arg.is_some_and(|arg| excludes(arg, other) || excludes(other, arg));
+    let rivals: Vec<clap::Id> =
+        command.get_arguments().filter(is_rival).map(|arg| arg.get_id().clone()).collect();
+    command.mut_arg(id, |arg| {
+        // what may hold a secret is not shown in help, wherever it comes from
+        let secret = arg.is_hide_env_values_set() || arg.is_hide_default_value_set();
+        let arg = arg.default_value(OsStr::from(value.to_owned())).hide_default_value(secret);
+        rivals.into_iter().fold(arg, |arg, rival| {
+            arg.default_value_if(rival, ArgPredicate::IsPresent, Resettable::Reset)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -120,6 +140,22 @@ mod tests {
         };
         assert_eq!(batch(&["sluicegate", "consume"]), "7");
         assert_eq!(batch(&["sluicegate", "consume", "--batch-rows", "9"]), "9");
+    }
+
+    #[test]
+    fn a_secret_given_outright_wins_over_the_files() {
+        let file = ConfigFile::parse("password-file = \"/secret\"").unwrap();
+        let verb = Command::new("consume")
+            .arg(Arg::new("password").long("password").conflicts_with("password_file"))
+            .arg(Arg::new("password_file").long("password-file"));
+        let command = || Command::new("sluicegate").subcommand(verb.clone());
+        let password_file = |line: &[&str]| {
+            let command = with_defaults(command(), &file).unwrap();
+            let matches = command.try_get_matches_from(line).unwrap();
+            matches.subcommand().unwrap().1.get_one::<String>("password_file").cloned()
+        };
+        assert_eq!(password_file(&["sluicegate", "consume"]).as_deref(), Some("/secret"));
+        assert_eq!(password_file(&["sluicegate", "consume", "--password", "x"]), None);
     }
 
     #[test]

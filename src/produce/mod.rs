@@ -1,6 +1,7 @@
 //! Readings onto their topic: source -> codec -> topic, keyed, delivery awaited.
 
 mod faults;
+mod key;
 mod send;
 mod simulated;
 
@@ -17,6 +18,7 @@ pub use faults::Share;
 
 use self::{
     faults::{Fault, Faults},
+    key::key_bytes,
     send::{Message, Sender},
     simulated::Simulated,
 };
@@ -302,29 +304,6 @@ fn readings(contract: &Contract) -> anyhow::Result<Readings<'_>> {
         id_field,
         id_from: &contract.id_from,
     })
-}
-
-/// The key's bytes: a text as it is, anything else as a person would write it.
-fn key_bytes(reading: &Value, index: usize) -> Option<Vec<u8>> {
-    let Value::Record(fields) = reading else { return None };
-    fn text(value: &Value) -> Option<Vec<u8>> {
-        match value {
-            Value::Union(_, inner) => text(inner),
-            Value::String(text) | Value::Enum(_, text) => Some(text.clone().into_bytes()),
-            Value::Bytes(bytes) | Value::Fixed(_, bytes) => Some(bytes.clone()),
-            Value::Uuid(uuid) => Some(uuid.to_string().into_bytes()),
-            Value::Boolean(value) => Some(value.to_string().into_bytes()),
-            Value::Int(number) | Value::Date(number) => Some(number.to_string().into_bytes()),
-            Value::Long(number)
-            | Value::TimestampMillis(number)
-            | Value::TimestampMicros(number)
-            | Value::TimestampNanos(number) => Some(number.to_string().into_bytes()),
-            Value::Float(number) => Some(number.to_string().into_bytes()),
-            Value::Double(number) => Some(number.to_string().into_bytes()),
-            _ => None,
-        }
-    }
-    fields.get(index).and_then(|(_, value)| text(value))
 }
 
 fn progress_bar(count: Option<u64>) -> ProgressBar {

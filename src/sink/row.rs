@@ -162,11 +162,20 @@ impl<'c> RowEncoder<'c> {
 
 /// When a value is an instant: microseconds since 1970.
 pub fn instant_micros(value: &Value) -> Option<i64> {
+    match instant(value)? {
+        (at, "ms") => at.checked_mul(1_000),
+        (at, "ns") => Some(at.div_euclid(1_000)),
+        (at, _) => Some(at),
+    }
+}
+
+/// An instant's number and its unit.
+fn instant(value: &Value) -> Option<(i64, &'static str)> {
     match value {
-        Value::Union(_, inner) => instant_micros(inner),
-        Value::TimestampMillis(at) | Value::LocalTimestampMillis(at) => at.checked_mul(1_000),
-        Value::TimestampMicros(at) | Value::LocalTimestampMicros(at) => Some(*at),
-        Value::TimestampNanos(at) | Value::LocalTimestampNanos(at) => Some(at.div_euclid(1_000)),
+        Value::Union(_, inner) => instant(inner),
+        Value::TimestampMillis(at) | Value::LocalTimestampMillis(at) => Some((*at, "ms")),
+        Value::TimestampMicros(at) | Value::LocalTimestampMicros(at) => Some((*at, "us")),
+        Value::TimestampNanos(at) | Value::LocalTimestampNanos(at) => Some((*at, "ns")),
         _ => None,
     }
 }
@@ -223,10 +232,10 @@ fn timestamp(value: &Value) -> Result<i64, Refusal> {
         .and_then(|micros| micros.checked_sub(EPOCH_MICROS))
         .filter(|micros| TIMESTAMPS.contains(micros))
         .ok_or_else(|| {
-            (
-                "timestamp_out_of_range",
-                format!("is {value:?}; Postgres goes from 4713 BC to 294276 AD"),
-            )
+            let (number, unit) = instant(value).unwrap_or_default();
+            let detail =
+                format!("is {number} {unit} from 1970; Postgres goes from 4713 BC to 294276 AD");
+            ("timestamp_out_of_range", detail)
         })
 }
 

@@ -353,7 +353,7 @@ fn produce(fixture: &Fixture, event: Json) {
     let file = fixture.schemas.path().join("events.jsonl");
     std::fs::write(&file, event.to_string()).unwrap();
     let said = fixture.run(&["produce", "readings", "--from", file.to_str().unwrap()]).success();
-    assert!(said.contains(": 1 records delivered"), "{said}");
+    assert!(said.contains(": 1 record delivered"), "{said}");
 }
 
 /// Does what `migrate` asks a person to do, after which it must be content. Gives the statements.

@@ -127,7 +127,7 @@ fn a_row_that_cannot_be_encoded_is_kept_with_line_field_and_reason() {
     let ran = fixture.run(&["produce", "readings", "--from", "some.csv", "--log", "error"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     insta::assert_snapshot!(ran.stdout.replace(&fixture.prefix, "[prefix]"), @"readings: 2 records delivered to [prefix].readings");
-    insta::assert_snapshot!(ran.stderr, @"4 rows were rejected; see readings.rejects.jsonl");
+    insta::assert_snapshot!(ran.stderr, @"4 rejected rows; see readings.rejects.jsonl");
     let rejects = std::fs::read_to_string(path.join("readings.rejects.jsonl")).unwrap();
     insta::assert_snapshot!(rejects, @r#"
     {"line":3,"field":"value","reason":"expected a number, found \"many\"","row":{"device":"a","event_id":"00000000-0000-0000-0000-000000000002","ts":"2026-01-01T00:00:00Z","value":"many"}}
