@@ -82,6 +82,9 @@ pub struct Row {
     pub id: Vec<u8>,
     /// When the event happened, in microseconds since 1970.
     pub time: Option<i64>,
+    /// Rows of the same batch with the same id, which land only if this one is refused: the best
+    /// one first.
+    pub spares: Vec<Row>,
 }
 
 /// A batch that is decided: each record is a row, a dead letter, or (if it is neither) a

@@ -8,6 +8,8 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
     types::RDKafkaErrorCode,
 };
 
@@ -48,7 +50,11 @@ impl Broker {
     /// From librdkafka's properties, those that say how to connect among them. One that would
     /// break a promise is an error.
     pub fn new(properties: BTreeMap<String, String>) -> anyhow::Result<Broker> {
-        let promised = CONSUMER.iter().chain(&PRODUCER).map(|(key, _)| *key).chain(["group.id"]);
+        let promised = CONSUMER
+            .iter()
+            .chain(&PRODUCER)
+            .map(|(key, _)| *key)
+            .chain(["group.id", "group.protocol"]);
         if let Some(key) = promised.into_iter().find(|key| properties.contains_key(*key)) {
             bail!("\"{key}\" can't be set: what Sluicegate promises rests on it");
         }
@@ -90,6 +96,14 @@ impl Broker {
         self.pass_through(&mut config);
         PRODUCER.into_iter().for_each(|(key, value)| _ = config.set(key, value));
         config
+    }
+
+    /// Where a partition ends.
+    pub fn end_offset(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+        let consumer: BaseConsumer = self.consumer("sluicegate").create()?;
+        let watermarks =
+            tokio::task::block_in_place(|| consumer.fetch_watermarks(topic, partition, ANSWER));
+        Ok(watermarks?.1)
     }
 
     /// Creates the topics that are missing. Fails when no broker answers.

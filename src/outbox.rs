@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use rdkafka::{
+    error::KafkaError,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
@@ -118,31 +119,40 @@ impl Outbox {
         let name = format!("sluicegate {} outbox", self.contract.stream);
         let options = self.postgres.clone().application_name(&name);
         let mut connection = PgConnection::connect_with(&options).await?;
-        while self.publish_some(&mut connection).await? {}
+        let (mut after, mut failed) = (0, None);
+        while let Some(last) = self.publish_some(&mut connection, after, &mut failed).await? {
+            after = last;
+        }
         connection.close().await?;
-        Ok(())
+        failed.map_or(Ok(()), |error: KafkaError| Err(error.into()))
     }
 
-    /// Publishes some, and says whether there may be more. Other members of the group work on
-    /// other rows at the same time.
-    async fn publish_some(&self, connection: &mut PgConnection) -> Result<bool, Failure> {
+    /// Publishes some of those behind an id, and gives the last id; none where there are no more.
+    /// One that the broker does not take is left behind, and the others go on. Other members of
+    /// the group work on other rows at the same time.
+    async fn publish_some(
+        &self,
+        connection: &mut PgConnection,
+        after: i64,
+        failed: &mut Option<KafkaError>,
+    ) -> Result<Option<i64>, Failure> {
         let mut transaction = connection.begin().await?;
         let letters: Vec<Letter> = sqlx::query_as(
             "SELECT id, topic, partition, \"offset\", key, payload, headers, stage, reason, detail, \
-             attempts FROM dlq_events WHERE stream = $1 AND published_at IS NULL \
+             attempts FROM dlq_events WHERE stream = $1 AND published_at IS NULL AND id > $3 \
              ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
         )
         .bind(&self.contract.stream)
         .bind(BATCH)
+        .bind(after)
         .fetch_all(&mut *transaction)
         .await?;
         let sent = join_all(letters.iter().map(|letter| self.send(letter))).await;
         let mut acknowledged = Vec::new();
-        let mut failed = None;
         for (letter, result) in letters.iter().zip(sent) {
             match result {
                 Ok(()) => acknowledged.push(letter.id),
-                Err(error) => failed = Some(error),
+                Err(error) => *failed = Some(error),
             }
         }
         sqlx::query("UPDATE dlq_events SET published_at = now() WHERE id = ANY($1)")
@@ -150,13 +160,10 @@ impl Outbox {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(!letters.is_empty()),
-        }
+        Ok(letters.last().map(|letter| letter.id))
     }
 
-    async fn send(&self, letter: &Letter) -> Result<(), rdkafka::error::KafkaError> {
+    async fn send(&self, letter: &Letter) -> Result<(), KafkaError> {
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.contract.dead_letter_topic.name)
             .headers(headers(&self.contract.stream, letter));
         record.key = letter.key.as_deref();

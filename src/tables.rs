@@ -7,6 +7,8 @@
 mod live;
 mod migrations;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, anyhow, bail};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
@@ -14,7 +16,7 @@ use self::live::LiveTable;
 use crate::{
     contract::{Aggregate, Column, ColumnType, Contract},
     failure::Failure,
-    sink::aggregate_columns,
+    sink::{aggregate_columns, fill},
     sql::{connect, quoted, quoted_list, said},
 };
 
@@ -42,9 +44,25 @@ impl Plan {
     /// Compares one contract's tables with the live ones.
     pub async fn of(connection: &mut PgConnection, contract: &Contract) -> Result<Plan, Failure> {
         let mut plan = Plan::default();
-        for table in tables(contract) {
+        let landing = landing_table(contract);
+        let live_landing = LiveTable::read(connection, &landing.name).await?;
+        plan.compare(&landing, live_landing.as_ref());
+        for aggregate in &contract.aggregates {
+            let table = aggregate_table(aggregate);
             let live = LiveTable::read(connection, &table.name).await?;
-            plan.compare(&table, live.as_ref());
+            match &live {
+                Some(live) if live.unique_keys != BTreeSet::from([sorted(&table.key)]) => {
+                    plan.refusals.push(other_key(&table, &landing));
+                    continue;
+                }
+                _ => plan.compare(&table, live.as_ref()),
+            }
+            if live.is_none() && live_landing.is_some() {
+                // what has landed so far counts too
+                let lock =
+                    format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", quoted(&landing.name));
+                plan.statements.extend([lock, fill(contract, aggregate)]);
+            }
         }
         Ok(plan)
     }
@@ -192,8 +210,9 @@ pub async fn verify_migrated(options: &PgConnectOptions) -> anyhow::Result<()> {
 }
 
 /// Fails unless the tables are as one contract says.
-pub async fn verify(options: &PgConnectOptions, contract: &Contract) -> anyhow::Result<()> {
-    let plan = Plan::of(&mut connect(options).await?, contract).await?;
+pub async fn verify(options: &PgConnectOptions, contract: &Contract) -> Result<(), Failure> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let plan = Plan::of(&mut connection, contract).await?;
     let wrong = match (plan.statements.first(), plan.refusals.first()) {
         (Some(statement), _) => {
             // without the columns, so that it is one line
@@ -203,18 +222,27 @@ pub async fn verify(options: &PgConnectOptions, contract: &Contract) -> anyhow::
         (None, Some(refusal)) => refusal.clone(),
         (None, None) => return Ok(()),
     };
-    bail!("the tables are not as the contract says: {wrong}")
+    Err(Failure::Contract(anyhow!("the tables are not as the contract says: {wrong}")))
 }
 
-/// Every table that a contract asks for.
-fn tables(contract: &Contract) -> Vec<Table> {
-    let landing = Table {
+/// The table that a contract's events land in.
+fn landing_table(contract: &Contract) -> Table {
+    Table {
         name: contract.table.clone(),
         columns: contract.table_columns(),
         key: vec![contract.id_column().to_owned()],
         time_index: contract.time_column().map(|column| column.name.clone()),
-    };
-    std::iter::once(landing).chain(contract.aggregates.iter().map(aggregate_table)).collect()
+    }
+}
+
+/// An aggregate that is kept by other columns can't be changed, and need not be.
+fn other_key(table: &Table, landing: &Table) -> String {
+    let (name, key) = (quoted(&table.name), quoted_list(table.key.iter().map(String::as_str)));
+    format!(
+        "{name} is not kept by ({key}) alone; `sluicegate migrate` makes it again from what is in \
+         {}; run: DROP TABLE {name};",
+        quoted(&landing.name)
+    )
 }
 
 fn aggregate_table(aggregate: &Aggregate) -> Table {

@@ -67,7 +67,11 @@ impl Poller {
             if self.hold_back() {
                 continue;
             }
+            let mut bytes = 0;
             for _ in 0..BURST {
+                if bytes >= self.options.batch_bytes {
+                    break;
+                }
                 let polled = self.consumer.poll(POLL);
                 if self.progress.epoch() != epoch {
                     epoch = self.progress.epoch();
@@ -77,7 +81,8 @@ impl Poller {
                 match polled {
                     None => break,
                     Some(Ok(message)) => {
-                        hand_over(&message, &self.tasks, &self.progress, &mut self.at_end)
+                        self.at_end.remove(&message.partition());
+                        bytes += hand_over(&message, &self.tasks, &self.progress);
                     }
                     Some(Err(KafkaError::PartitionEOF(partition))) => {
                         self.at_end.insert(partition);
@@ -180,20 +185,20 @@ fn task_of(partition: i32, tasks: usize) -> usize {
     usize::try_from(partition).unwrap_or(0) % tasks.max(1)
 }
 
+/// Gives a record to its partition's sink task; says what it weighs.
 fn hand_over(
     message: &BorrowedMessage<'_>,
     tasks: &[UnboundedSender<Handed>],
     progress: &Progress,
-    at_end: &mut BTreeSet<i32>,
-) {
-    at_end.remove(&message.partition());
+) -> usize {
     let record = record(message);
-    let task = task_of(record.partition, tasks.len());
-    let epoch = progress.handed(task, record.weight());
-    // a task only ends before us when the stream is ending
-    if let Some(sender) = tasks.get(task) {
-        _ = sender.send((epoch, record));
+    let (task, weight) = (task_of(record.partition, tasks.len()), record.weight());
+    let epoch = progress.handed(task, weight);
+    let sent = tasks.get(task).map(|sender| sender.send((epoch, record)));
+    if !matches!(sent, Some(Ok(()))) {
+        progress.stop("a sink task has ended".to_owned());
     }
+    weight
 }
 
 fn record(message: &BorrowedMessage<'_>) -> Record {

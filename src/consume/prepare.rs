@@ -1,6 +1,7 @@
 //! Records to a decided batch: header, writer's schema, event, rules, labels, row.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -18,7 +19,7 @@ use crate::{
     failure::{Failure, Rejection, Stage},
     label::label,
     registry::{Registry, RetryPolicy},
-    sink::{RowEncoder, instant_micros, is_storable_instant},
+    sink::{EncodedRow, RowEncoder, instant_micros, is_storable_instant},
     source::identity,
     wire::{self, SchemaId},
 };
@@ -194,7 +195,8 @@ impl Work<'_> {
             false => rejection,
         })?;
         let row = encode(&labels)?;
-        Ok(Row { record: 0, columns: row.columns, id: row.id, time: row.time })
+        let EncodedRow { columns, id, time } = row;
+        Ok(Row { record: 0, columns, id, time, spares: Vec::new() })
     }
 
     fn dead_letter(
@@ -273,20 +275,27 @@ impl Rows {
         Rows { on_conflict, rows: HashMap::new() }
     }
 
-    /// Of two rows with one id the first stays, or the newer one where the contract says so.
-    fn add(&mut self, row: Row) {
+    /// Of two rows with one id the first stays, or the newer one where the contract says so. The
+    /// other is kept for the case that the table refuses the one that stays.
+    fn add(&mut self, mut row: Row) {
         match self.rows.entry(row.id.clone()) {
             Entry::Vacant(entry) => _ = entry.insert(row),
             Entry::Occupied(mut entry) => {
-                if self.on_conflict == OnConflict::Latest && row.time > entry.get().time {
-                    entry.insert(row);
+                let kept = entry.get_mut();
+                if self.on_conflict == OnConflict::Latest && row.time > kept.time {
+                    std::mem::swap(kept, &mut row);
+                    kept.spares = std::mem::take(&mut row.spares);
                 }
+                kept.spares.push(row);
             }
         }
     }
 
     fn sorted(self) -> Vec<Row> {
         let mut rows: Vec<Row> = self.rows.into_values().collect();
+        if self.on_conflict == OnConflict::Latest {
+            rows.iter_mut().for_each(|row| row.spares.sort_by_key(|spare| Reverse(spare.time)));
+        }
         rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         rows
     }

@@ -87,23 +87,20 @@ impl Progress {
         drop(self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Begins writing a batch, unless its partitions have been taken away.
-    pub(super) fn begin(&self, epoch: u64) -> bool {
+    /// Begins writing a batch, unless its partitions have been taken away or the stream stops.
+    /// It ends when the guard is dropped, whatever came of it.
+    pub(super) fn begin(&self, epoch: u64) -> Option<Writing<'_>> {
         let mut state = self.lock();
-        let ours = state.is_ours(epoch);
-        state.writing += usize::from(ours);
-        ours
+        if !state.is_ours(epoch) || state.stopped.is_some() {
+            return None;
+        }
+        state.writing += 1;
+        Some(Writing(self))
     }
 
     /// Whether a batch's partitions are still ours.
     pub(super) fn is_ours(&self, epoch: u64) -> bool {
         self.lock().is_ours(epoch)
-    }
-
-    /// Ends writing a batch, whatever came of it.
-    pub(super) fn end(&self) {
-        self.lock().writing -= 1;
-        self.changed.notify_all();
     }
 
     /// Takes records off a task's load: they landed, or belong to somebody else.
@@ -184,6 +181,16 @@ impl Progress {
     }
 }
 
+/// A batch that is being written.
+pub(super) struct Writing<'p>(&'p Progress);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().writing -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,9 +200,16 @@ mod tests {
         let progress = Progress::new(1);
         let epoch = progress.handed(0, 10);
         progress.revoke(Duration::ZERO);
-        assert!(!progress.begin(epoch));
+        assert!(progress.begin(epoch).is_none());
         progress.landed(epoch, &BTreeMap::from([(0, 5)]));
         assert!(progress.take_landed().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_begun_once_the_stream_stops() {
+        let progress = Progress::new(1);
+        progress.stop("a column is missing".into());
+        assert!(progress.begin(progress.epoch()).is_none());
     }
 
     #[test]
@@ -222,11 +236,12 @@ mod tests {
     fn a_revocation_waits_for_the_batch_that_is_being_written() {
         let progress = Progress::new(1);
         let epoch = progress.epoch();
-        assert!(progress.begin(epoch));
+        let writing = progress.begin(epoch);
+        assert!(writing.is_some());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 progress.landed(epoch, &BTreeMap::from([(0, 1)]));
-                progress.end();
+                drop(writing);
             });
             progress.revoke(Duration::from_secs(60));
         });

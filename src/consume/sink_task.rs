@@ -60,17 +60,28 @@ enum Abandoned {
 
 impl SinkTask {
     /// Runs until the poller lets go of it, or the stream must stop; gives what it wrote.
+    ///
+    /// Once a batch is given up, nothing of its epoch is written any more: a later batch would
+    /// take the offsets past it.
     pub(super) async fn run(mut self) -> Written {
+        let progress = self.progress.clone();
+        let mut given_up = None;
         while let Some(collected) = self.collect().await {
-            let (count, bytes) = (collected.records.len(), collected.bytes);
-            if self.progress.begin(collected.epoch) {
+            let (epoch, count, bytes) = (collected.epoch, collected.records.len(), collected.bytes);
+            let begun = if given_up == Some(epoch) { None } else { progress.begin(epoch) };
+            if let Some(writing) = begun {
                 let outcome = self.decide_and_write(collected).await;
-                self.progress.end();
-                if let Err(Abandoned::Stop(reason)) = outcome {
-                    self.progress.stop(reason);
+                if let Err(abandoned) = outcome {
+                    given_up = Some(epoch);
+                    if let Abandoned::Stop(reason) = abandoned {
+                        progress.stop(reason);
+                    }
                 }
+                drop(writing);
+            } else {
+                given_up = Some(epoch);
             }
-            self.progress.finished(self.number, count, bytes);
+            progress.finished(self.number, count, bytes);
         }
         self.written
     }

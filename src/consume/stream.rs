@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{Notify, mpsc::unbounded_channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -14,7 +14,14 @@ use super::{
     progress::Progress,
     sink_task::SinkTask,
 };
-use crate::{contract::Contract, outbox::Outbox, sink::Written, tables};
+use crate::{
+    contract::Contract,
+    failure::Failure,
+    outbox::Outbox,
+    retry::Backoff,
+    sink::{Written, next_offsets},
+    tables,
+};
 
 /// How a stream's run went.
 #[derive(Debug, Clone)]
@@ -47,7 +54,7 @@ async fn run_stream(
     stop: CancellationToken,
 ) -> anyhow::Result<(Written, Option<String>)> {
     // before anything is read: what is wrong with a table is better said now than at a batch
-    tables::verify(&services.postgres, &contract).await?;
+    verify(&contract, &services, &stop).await?;
     let options = services.options.clone();
     let tasks = options.sink_tasks.max(1);
     let progress = Arc::new(Progress::new(tasks));
@@ -101,6 +108,51 @@ async fn run_stream(
     outbox_stop.cancel();
     publishing.await.context("the outbox panicked")?;
     Ok((written, progress.stopped()))
+}
+
+/// Holds the stream against its tables and its topic; waits for whoever does not answer.
+async fn verify(
+    contract: &Contract,
+    services: &Services,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut backoff = Backoff::for_dependencies();
+    loop {
+        let verified = match tables::verify(&services.postgres, contract).await {
+            Ok(()) => ledger_fits_topic(contract, services).await,
+            failed => failed,
+        };
+        match verified {
+            Err(Failure::Dependency(error)) if !stop.is_cancelled() => {
+                let (stream, error) = (&contract.stream, format!("{error:#}"));
+                tracing::warn!(stream, error, "waiting to begin");
+                tokio::select! {
+                    () = tokio::time::sleep(backoff.next().unwrap_or_default()) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            verified => return Ok(verified?),
+        }
+    }
+}
+
+/// A ledger that is ahead of its topic belongs to a topic of the past: offsets that start again
+/// would all be taken for redelivered ones.
+async fn ledger_fits_topic(contract: &Contract, services: &Services) -> Result<(), Failure> {
+    let next_offsets = next_offsets(&services.postgres, contract).await?;
+    let topic = &contract.topic.name;
+    for (partition, next) in next_offsets {
+        let end = services.broker.end_offset(topic, partition)?;
+        if next > end {
+            return Err(Failure::Contract(anyhow!(
+                "the ledger has seen offset {next} of \"{topic}\" partition {partition}, which ends \
+                 at {end}: the topic was made anew; run: DELETE FROM ledger WHERE stream = '{}' AND \
+                 topic = '{topic}';",
+                contract.stream
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn subscribe(

@@ -11,6 +11,7 @@ use super::{
     read::{LONGEST_NAME, Reader, is_name},
     trial::Trial,
 };
+use crate::sink::aggregate_columns;
 
 impl Reader<'_> {
     pub(super) fn rules(
@@ -117,12 +118,21 @@ impl Reader<'_> {
             }
             let default = || format!("agg_{stream}_{}", spec.every.suffix());
             let table = spec.name.clone().unwrap_or_else(default);
-            self.check_identifier(&format!("{place}.name"), &table);
+            self.check_table(&format!("{place}.name"), &table);
             if !tables.insert(table.clone()) {
                 let message = format!("\"{table}\" is already taken; give each its own \"name\"");
                 self.problem(format!("{place}.name"), message);
             }
-            aggregates.push(Aggregate { table, every: spec.every, by, of });
+            let aggregate = Aggregate { table, every: spec.every, by, of };
+            let mut columns = BTreeSet::new();
+            for column in aggregate_columns(&aggregate) {
+                self.check_identifier(place, &column.name);
+                if !columns.insert(column.name.clone()) {
+                    let message = format!("would have two columns \"{}\"", column.name);
+                    self.problem(place, message);
+                }
+            }
+            aggregates.push(aggregate);
         }
         aggregates
     }

@@ -20,7 +20,11 @@ pub(super) const LONGEST_NAME: usize = 63;
 /// Columns that every Postgres table already has.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
-/// Topics that a stream's partitions default to; one table takes what few members deliver.
+/// Tables that no stream may have.
+const FIXED_TABLES: [&str; 5] =
+    ["dlq_events", "ledger", "alerts", "metrics", "refinery_schema_history"];
+
+/// How many partitions a topic gets where the contract does not say.
 const PARTITIONS: i32 = 3;
 
 /// Reads a contract from its file's text.
@@ -95,7 +99,7 @@ impl Reader<'_> {
         }
         let columns = self.columns(schema)?;
         let table = attribute.table.clone().unwrap_or_else(|| stream.to_owned());
-        self.check_identifier("sluicegate.table", &table);
+        self.check_table("sluicegate.table", &table);
         let identity = self.identity(attribute.id.as_deref(), &columns);
         let id_from = attribute.id_from.clone().unwrap_or_default();
         self.check_id_from(&id_from, identity);
@@ -175,6 +179,13 @@ impl Reader<'_> {
         Some(columns)
     }
 
+    pub(super) fn check_table(&mut self, place: &str, name: &str) {
+        self.check_identifier(place, name);
+        if FIXED_TABLES.contains(&name) {
+            self.problem(place, format!("\"{name}\" is a table of Sluicegate's own; rename it"));
+        }
+    }
+
     pub(super) fn check_identifier(&mut self, place: &str, name: &str) {
         if name.is_empty() || name.len() > LONGEST_NAME {
             let message =
@@ -183,6 +194,9 @@ impl Reader<'_> {
         }
         if SYSTEM_COLUMNS.contains(&name) {
             self.problem(place, format!("\"{name}\" is a system column of Postgres; rename it"));
+        }
+        if name.starts_with("sluicegate_") {
+            self.problem(place, format!("\"{name}\" is reserved; rename it"));
         }
     }
 

@@ -33,6 +33,12 @@ use crate::{
     wire::{SchemaId, frame},
 };
 
+/// How far a run may lag behind its rate and still catch up.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// The longest that a server is left alone because it asks for it.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+
 /// How often a run that has no bar says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
@@ -112,6 +118,7 @@ pub async fn produce(
         bar: progress_bar(options.count),
         started: Instant::now(),
         said: Instant::now(),
+        due: Instant::now(),
         sent: 0,
         produced: Produced::default(),
         options,
@@ -131,6 +138,8 @@ struct Run<'c> {
     bar: ProgressBar,
     started: Instant,
     said: Instant,
+    /// When the next record is due, where there is a rate.
+    due: Instant,
     sent: u64,
     produced: Produced,
     options: ProduceOptions,
@@ -211,6 +220,9 @@ impl Run<'_> {
                     let rows = rows.unwrap_or_default();
                     tracing::info!(stream = self.contract.stream, new = rows.len(), "polled");
                     for row in rows {
+                        if self.is_over() {
+                            return Ok(());
+                        }
                         self.row(&readings, row).await?;
                     }
                     // only what has arrived need not be fetched again
@@ -220,7 +232,8 @@ impl Run<'_> {
                 (Err(error), None) => return Err(error.into()),
                 (Err(error), Some(every)) => {
                     tracing::warn!(error = %chain(&error), "polling failed; trying again later");
-                    wait = Some(error.retry_after().unwrap_or(every).max(every));
+                    let asked = error.retry_after().unwrap_or(every).min(LONGEST_WAIT);
+                    wait = Some(asked.max(every));
                 }
             }
             let Some(wait) = wait else { break };
@@ -257,10 +270,12 @@ impl Run<'_> {
         self.sent += 1;
         self.say_how_far();
         if let Some(rate) = self.options.rate {
-            let due = self.started + Duration::from_secs_f64(self.sent as f64 / rate);
-            if due > Instant::now() {
+            // what was not sent while there was nothing to send is not made up for
+            let since = self.due.max(Instant::now().checked_sub(SLACK).unwrap_or(self.due));
+            self.due = since + Duration::from_secs_f64(1.0 / rate);
+            if self.due > Instant::now() {
                 tokio::select! {
-                    () = tokio::time::sleep_until(self.deadline(due)) => {}
+                    () = tokio::time::sleep_until(self.deadline(self.due)) => {}
                     () = self.stop.cancelled() => {}
                 }
             }

@@ -21,6 +21,20 @@ pub(super) fn add(contract: &Contract, aggregate: &Aggregate, from: &str) -> Str
     )
 }
 
+/// Fills an empty aggregate from its stream's table.
+pub fn fill(contract: &Contract, aggregate: &Aggregate) -> String {
+    let sums = sums(aggregate);
+    let columns: Vec<&str> = sums.iter().map(|sum| sum.column.as_str()).collect();
+    let rows = format!("{} AS fresh", quoted(&contract.table));
+    format!(
+        "INSERT INTO {} ({}, {}) {}",
+        quoted(&aggregate.table),
+        keys(aggregate),
+        columns.join(", "),
+        grouped(contract, aggregate, &rows)
+    )
+}
+
 /// Remembers the buckets that change: those of the rows that are new or newer, and those of the
 /// rows that they replace. A minimum can't be taken back out of an aggregate, so [`remake`] makes
 /// these buckets again.
@@ -28,15 +42,15 @@ pub(super) fn touch(
     contract: &Contract,
     aggregate: &Aggregate,
     index: usize,
-    staging: &str,
+    staged: &str,
 ) -> String {
     let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
     let values = key_values(contract, aggregate, "fresh");
     let time = |rows| event_time(contract, rows);
     format!(
-        "INSERT INTO {} SELECT {values} FROM {table} AS fresh JOIN {staging} AS newer USING ({id}) \
+        "INSERT INTO {} SELECT {values} FROM {table} AS fresh JOIN {staged} AS newer USING ({id}) \
          WHERE {} > {} \
-         UNION SELECT {values} FROM {staging} AS fresh LEFT JOIN {table} AS kept USING ({id}) \
+         UNION SELECT {values} FROM {staged} AS fresh LEFT JOIN {table} AS kept USING ({id}) \
          WHERE {} > {} OR (kept.{id} IS NULL AND {} IS NOT NULL)",
         touched(index),
         time("newer"),
@@ -50,15 +64,6 @@ pub(super) fn touch(
 /// Makes the touched buckets again from the table's rows.
 pub(super) fn remake(contract: &Contract, aggregate: &Aggregate, index: usize) -> [String; 2] {
     let (agg, keys, touched) = (quoted(&aggregate.table), keys(aggregate), touched(index));
-    let same_keys = |left: &str| {
-        let names = std::iter::once(aggregate.bucket_column())
-            .chain(aggregate.by.iter().map(|column| column.name.as_str()));
-        let same = |name| {
-            let name = quoted(name);
-            format!("{left}.{name} IS NOT DISTINCT FROM touched.{name}")
-        };
-        names.map(same).collect::<Vec<_>>().join(" AND ")
-    };
     let sums = sums(aggregate);
     let columns: Vec<&str> = sums.iter().map(|sum| sum.column.as_str()).collect();
     let bucket = quoted(aggregate.bucket_column());
@@ -68,23 +73,32 @@ pub(super) fn remake(contract: &Contract, aggregate: &Aggregate, index: usize) -
         format!("{time} >= touched.{bucket}"),
         format!("{time} < touched.{bucket} + {}", width(aggregate)),
     ];
-    matches.extend(aggregate.by.iter().map(|column| {
-        let name = quoted(&column.name);
-        format!("fresh.{name} IS NOT DISTINCT FROM touched.{name}")
-    }));
+    matches.extend(aggregate.by.iter().map(|column| same("fresh", column)));
+    let mut kept = vec![format!("kept.{bucket} = touched.{bucket}")];
+    kept.extend(aggregate.by.iter().map(|column| same("kept", column)));
     let from = format!(
         "{touched} AS touched JOIN {} AS fresh ON {}",
         quoted(&contract.table),
         matches.join(" AND ")
     );
     [
-        format!("DELETE FROM {agg} AS kept USING {touched} AS touched WHERE {}", same_keys("kept")),
+        format!(
+            "DELETE FROM {agg} AS kept USING {touched} AS touched WHERE {}",
+            kept.join(" AND ")
+        ),
         format!(
             "INSERT INTO {agg} ({keys}, {}) {}",
             columns.join(", "),
             grouped(contract, aggregate, &from)
         ),
     ]
+}
+
+/// That a row has a touched bucket's dimension; the plain comparison is what an index can answer.
+fn same(rows: &str, column: &Column) -> String {
+    let name = quoted(&column.name);
+    let equals = if column.nullable { "IS NOT DISTINCT FROM" } else { "=" };
+    format!("{rows}.{name} {equals} touched.{name}")
 }
 
 /// The table's rows, named `fresh`, summed up by an aggregate's keys.

@@ -1,13 +1,14 @@
 //! Dead letters into `dlq_events`, in the transaction of their batch.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value as Json, json};
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
+use super::ledger::Account;
 use crate::{
-    batch::{DeadLetter, Headers, Record},
+    batch::{Batch, DeadLetter, Headers, Record},
     contract::Contract,
     failure::Failure,
 };
@@ -17,15 +18,16 @@ const LONGEST_DETAIL: usize = 4_096;
 
 /// Writes dead letters, and gives the places of those that are new.
 ///
-/// One that is there already stays as it is: its offset was redelivered, or the same event was
-/// sent again, as a source does that is polled. An event without an id is never the same.
+/// What was redelivered was settled before. An event that is a dead letter already and was sent
+/// again, as a source does that is polled, stays as it is; one without an id is never the same.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     contract: &Contract,
     records: &[Record],
     dead_letters: &[DeadLetter],
+    account: &Account,
 ) -> Result<Vec<(i32, i64)>, Failure> {
-    let letters = distinct(records, dead_letters);
+    let letters = distinct(records, dead_letters, account);
     if letters.is_empty() {
         return Ok(Vec::new());
     }
@@ -67,15 +69,52 @@ pub(super) async fn insert(
     inserted.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// Dead letters with their records, without those whose event is among them before.
+/// The redelivered records of a batch that are dead letters already. Decided anew, by another
+/// clock or with other tunables, one of them might pass: it stays what it was.
+pub(super) async fn settled(
+    connection: &mut PgConnection,
+    contract: &Contract,
+    batch: &Batch,
+    account: &Account,
+) -> Result<HashSet<usize>, Failure> {
+    let redelivered: HashMap<(i32, i64), usize> = (0..)
+        .zip(&batch.records)
+        .map(|(index, record)| ((record.partition, record.offset), index))
+        .filter(|((partition, offset), _)| account.slot(*partition, *offset).is_none())
+        .collect();
+    if redelivered.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (partitions, offsets): (Vec<i32>, Vec<i64>) = redelivered.keys().copied().unzip();
+    let places = sqlx::query(
+        "SELECT partition, \"offset\" FROM dlq_events \
+         JOIN unnest($3::int[], $4::bigint[]) AS redelivered (partition, \"offset\") \
+         USING (partition, \"offset\") WHERE stream = $1 AND topic = $2",
+    )
+    .bind(&contract.stream)
+    .bind(&contract.topic.name)
+    .bind(partitions)
+    .bind(offsets)
+    .fetch_all(connection)
+    .await?;
+    let record = |row: &PgRow| -> Result<Option<usize>, Failure> {
+        Ok(redelivered.get(&(row.try_get(0)?, row.try_get(1)?)).copied())
+    };
+    places.iter().filter_map(|row| record(row).transpose()).collect()
+}
+
+/// Dead letters with their records, without those that were redelivered and those whose event is
+/// among them before.
 fn distinct<'b>(
     records: &'b [Record],
     dead_letters: &'b [DeadLetter],
+    account: &Account,
 ) -> Vec<(&'b Record, &'b DeadLetter)> {
     let mut seen = HashSet::new();
     dead_letters
         .iter()
         .filter_map(|letter| Some((records.get(letter.record)?, letter)))
+        .filter(|(record, _)| account.slot(record.partition, record.offset).is_some())
         .filter(|(record, letter)| {
             letter.event_id.as_ref().is_none_or(|id| seen.insert((id, &record.value)))
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
 
 use crate::{batch::Record, contract::Contract, failure::Failure};
 
@@ -23,6 +23,17 @@ struct Entry {
     records: i64,
     inserted: i64,
     dead_lettered: i64,
+}
+
+/// How far the ledger is with each partition of a stream's topic.
+pub async fn next_offsets(
+    options: &PgConnectOptions,
+    contract: &Contract,
+) -> Result<Vec<(i32, i64)>, Failure> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let sql = "SELECT partition, next_offset FROM ledger WHERE stream = $1 AND topic = $2";
+    let next = sqlx::query_as(sql).bind(&contract.stream).bind(&contract.topic.name);
+    Ok(next.fetch_all(&mut connection).await?)
 }
 
 /// How a batch's records ended, redelivered ones left out.

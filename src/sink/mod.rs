@@ -11,12 +11,14 @@ mod ledger;
 mod row;
 mod statements;
 
+use std::{collections::HashSet, ops::Range};
+
 use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
 
-pub use aggregates::aggregate_columns;
+pub use aggregates::{aggregate_columns, fill};
 pub(crate) use dead_letters::headers_from_json;
-pub use ledger::Written;
-pub use row::{RowEncoder, instant_micros, is_storable_instant};
+pub use ledger::{Written, next_offsets};
+pub use row::{EncodedRow, RowEncoder, instant_micros, is_storable_instant};
 
 use self::{ledger::Account, statements::Statements};
 use crate::{
@@ -47,7 +49,9 @@ impl Sink {
     /// Connects.
     pub async fn connect(options: &PgConnectOptions, contract: &Contract) -> Result<Sink, Failure> {
         let name = format!("sluicegate {}", contract.stream);
-        let options = options.clone().application_name(&name);
+        // the server gives up before we do, or its process would wait on behind our back
+        let timeout = [("statement_timeout", "110s")];
+        let options = options.clone().application_name(&name).options(timeout);
         let mut connection = PgConnection::connect_with(&options).await?;
         let statements = Statements::new(contract);
         execute(&mut connection, &statements.prepare).await?;
@@ -74,7 +78,9 @@ impl Sink {
                 .await?;
         }
         let mut account = Account::open(&mut self.connection, contract, &batch.records).await?;
-        let refused = self.land(batch, &mut account).await?;
+        let settled =
+            dead_letters::settled(&mut self.connection, contract, batch, &account).await?;
+        let refused = self.land(batch, &settled, &mut account).await?;
         let refused: Vec<DeadLetter> = refused
             .into_iter()
             .map(|(record, rejection)| refuse(batch, record, rejection))
@@ -82,7 +88,8 @@ impl Sink {
         for letters in [&batch.dead_letters, &refused] {
             let records = &batch.records;
             let new =
-                dead_letters::insert(&mut self.connection, contract, records, letters).await?;
+                dead_letters::insert(&mut self.connection, contract, records, letters, &account)
+                    .await?;
             new.into_iter()
                 .for_each(|(partition, offset)| account.dead_lettered(partition, offset));
         }
@@ -94,76 +101,136 @@ impl Sink {
     /// Lands the rows, and gives those that the table refuses, with its reasons.
     ///
     /// A part with a bad row in it is rolled back and halved until the row stands alone, so that
-    /// k bad rows among n cost O(k log n) statements.
+    /// k bad rows among n cost O(k log n) statements. Where the row stands for others with its
+    /// id, the next of them takes its place.
     async fn land(
         &mut self,
         batch: &Batch,
+        settled: &HashSet<usize>,
         account: &mut Account,
     ) -> Result<Vec<(usize, Rejection)>, Failure> {
+        let mut staged: Vec<Staged<'_>> =
+            batch.rows.iter().filter_map(|row| Staged::first(row, settled)).collect();
+        self.stage(batch, &staged, 0, account).await?;
         let mut refused = Vec::new();
-        let mut parts = vec![batch.rows.as_slice()];
-        let mut first = true;
+        let whole = 0..staged.len();
+        let mut parts = vec![whole.clone()];
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;
             }
-            if !std::mem::take(&mut first) {
-                execute(&mut self.connection, &self.statements.clear).await?;
-            }
             execute(&mut self.connection, "SAVEPOINT part").await?;
-            match (self.land_part(batch, part, account).await, part) {
-                (Ok(inserted), _) => {
+            let landed = self.land_part((part != whole).then_some(&part)).await;
+            match landed {
+                Ok(inserted) => {
                     execute(&mut self.connection, "RELEASE SAVEPOINT part").await?;
                     inserted.into_iter().for_each(|(slot, rows)| account.inserted(slot, rows));
+                    continue;
                 }
-                (Err(Failure::Record(rejection)), part) => {
+                Err(Failure::Record(rejection)) => {
                     let undo = "ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part";
                     execute(&mut self.connection, undo).await?;
-                    if let [row] = part {
-                        refused.push((row.record, rejection));
-                    } else {
-                        let (front, back) = part.split_at(part.len() / 2);
-                        parts.extend([back, front]);
+                    if part == whole {
+                        execute(&mut self.connection, &self.statements.prepare_parts).await?;
+                    }
+                    if part.len() > 1 {
+                        let middle = part.start + part.len() / 2;
+                        parts.extend([middle..part.end, part.start..middle]);
+                        continue;
+                    }
+                    let Some(row) = staged.get(part.start).copied() else { continue };
+                    refused.push((row.row.record, rejection));
+                    if let Some(next) = row.next(settled) {
+                        let number = staged.len();
+                        staged.push(next);
+                        self.stage(batch, &[next], number, account).await?;
+                        parts.push(number..number + 1);
                     }
                 }
-                (Err(failure), _) => return Err(failure),
+                Err(failure) => return Err(failure),
             }
         }
         Ok(refused)
     }
 
-    /// Stages and lands some rows; gives the number of new ones by partition.
-    async fn land_part(
+    /// Copies rows into the staging table, numbered from `first` on.
+    async fn stage(
         &mut self,
         batch: &Batch,
-        rows: &[Row],
+        rows: &[Staged<'_>],
+        first: usize,
         account: &Account,
-    ) -> Result<Vec<(i32, i64)>, Failure> {
+    ) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let mut copy = COPY_HEADER.to_vec();
-        copy.reserve(rows.iter().map(|row| row.columns.len() + 10).sum());
-        for row in rows {
+        copy.reserve(rows.iter().map(|staged| staged.row.columns.len() + 18).sum());
+        for (number, Staged { row, .. }) in (first..).zip(rows) {
             let record = batch.records.get(row.record);
             let slot = record.and_then(|record| account.slot(record.partition, record.offset));
-            let slot = slot.unwrap_or(NO_SLOT);
             copy.extend_from_slice(&self.statements.columns.to_be_bytes());
-            copy.extend_from_slice(&4i32.to_be_bytes());
-            copy.extend_from_slice(&slot.to_be_bytes());
+            for value in [slot.unwrap_or(NO_SLOT), row_number(number)] {
+                copy.extend_from_slice(&4i32.to_be_bytes());
+                copy.extend_from_slice(&value.to_be_bytes());
+            }
             copy.extend_from_slice(&row.columns);
         }
         copy.extend_from_slice(&COPY_TRAILER);
         let mut staging = self.connection.copy_in_raw(&self.statements.copy).await?;
         staging.send(copy).await?;
         staging.finish().await?;
-        for statement in &self.statements.before {
-            execute(&mut self.connection, statement).await?;
+        Ok(())
+    }
+
+    /// Lands all that is staged, or a part of it; gives the number of new rows by partition.
+    async fn land_part(&mut self, part: Option<&Range<usize>>) -> Result<Vec<(i32, i64)>, Failure> {
+        let Statements { all, part: by_number, after, .. } = &self.statements;
+        let landing = if part.is_some() { by_number } else { all };
+        let query = |sql: &str| {
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+            match part {
+                Some(part) => {
+                    query.bind(row_number(part.start)).bind(row_number(part.end.saturating_sub(1)))
+                }
+                None => query,
+            }
+        };
+        for statement in &landing.before {
+            query(statement).execute(&mut self.connection).await?;
         }
-        let land = sqlx::query(sqlx::AssertSqlSafe(self.statements.land.as_str()));
-        let inserted = land.fetch_all(&mut self.connection).await?;
-        for statement in &self.statements.after {
+        let inserted = query(&landing.land).fetch_all(&mut self.connection).await?;
+        for statement in after {
             execute(&mut self.connection, statement).await?;
         }
         inserted.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
+}
+
+/// A row that is staged, and those with the same id that take its place if it is refused.
+#[derive(Clone, Copy)]
+struct Staged<'b> {
+    row: &'b Row,
+    spares: &'b [Row],
+}
+
+impl<'b> Staged<'b> {
+    /// The row, unless what became of its record is settled; then the first that takes its place.
+    fn first(row: &'b Row, settled: &HashSet<usize>) -> Option<Staged<'b>> {
+        let first = Staged { row, spares: &row.spares };
+        if settled.contains(&row.record) { first.next(settled) } else { Some(first) }
+    }
+
+    fn next(self, settled: &HashSet<usize>) -> Option<Staged<'b>> {
+        let (row, spares) = self.spares.split_first()?;
+        let next = Staged { row, spares };
+        if settled.contains(&row.record) { next.next(settled) } else { Some(next) }
+    }
+}
+
+/// A batch has far fewer rows.
+fn row_number(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Runs statements that this program wrote, without preparing them.

@@ -12,25 +12,38 @@ const STAGING: &str = "sluicegate_staging";
 /// The staging table's column that says which partition counts the row; -1 where none does.
 const SLOT: &str = "sluicegate_slot";
 
+/// The staging table's column that numbers the rows of a batch.
+const NUMBER: &str = "sluicegate_row";
+
 /// One stream's statements.
 #[derive(Debug, Clone)]
 pub(super) struct Statements {
-    /// How many columns COPY's rows have: the slot and the table's.
+    /// How many columns COPY's rows have: slot, number and the table's.
     pub(super) columns: i16,
     /// Temporary tables, once a connection.
     pub(super) prepare: String,
     /// `COPY` into the staging table.
     pub(super) copy: String,
-    /// Run once the rows are staged, before they land.
-    pub(super) before: Vec<String>,
-    /// From staging into the table; gives the number of rows that were new, by slot.
-    pub(super) land: String,
+    /// For all that is staged.
+    pub(super) all: Landing,
+    /// For the rows numbered from `$1` to `$2`.
+    pub(super) part: Landing,
     /// Run once the rows have landed.
     pub(super) after: Vec<String>,
-    /// Empties the temporary tables, for when a batch is written in parts.
-    pub(super) clear: String,
+    /// Run before the first part. Nothing is known of a temporary table's numbers, and the
+    /// planner would guess that a part is a handful of rows.
+    pub(super) prepare_parts: String,
     /// Whether writers of this stream must take turns.
     pub(super) exclusive: bool,
+}
+
+/// From staging into the table.
+#[derive(Debug, Clone)]
+pub(super) struct Landing {
+    /// Run before the rows land.
+    pub(super) before: Vec<String>,
+    /// Gives the number of rows that were new, by slot.
+    pub(super) land: String,
 }
 
 impl Statements {
@@ -41,12 +54,13 @@ impl Statements {
             columns.iter().map(|c| format!("{} {}", quoted(&c.name), c.kind)).collect();
         let mut prepare = format!(
             "DROP TABLE IF EXISTS pg_temp.{STAGING};\n\
-             CREATE TEMPORARY TABLE {STAGING} ({SLOT} integer, {}) ON COMMIT DELETE ROWS",
+             CREATE TEMPORARY TABLE {STAGING} ({SLOT} integer, {NUMBER} integer, {}) \
+             ON COMMIT DELETE ROWS",
             staged.join(", ")
         );
-        let mut clear = format!("DELETE FROM {STAGING}");
         let exclusive =
             contract.on_conflict == OnConflict::Latest && !contract.aggregates.is_empty();
+        let mut after = Vec::new();
         if exclusive {
             for (index, aggregate) in contract.aggregates.iter().enumerate() {
                 let touched = aggregates::touched(index);
@@ -55,52 +69,64 @@ impl Statements {
                      CREATE TEMPORARY TABLE {touched} ({}) ON COMMIT DELETE ROWS",
                     aggregates::key_definitions(aggregate)
                 ));
-                clear.push_str(&format!("; DELETE FROM {touched}"));
-            }
-        }
-        let (mut before, mut after) = (Vec::new(), Vec::new());
-        if exclusive {
-            for (index, aggregate) in contract.aggregates.iter().enumerate() {
-                before.push(aggregates::touch(contract, aggregate, index, STAGING));
                 after.extend(aggregates::remake(contract, aggregate, index));
+                after.push(format!("DELETE FROM {touched}"));
             }
         }
-        let land = match contract.on_conflict {
-            OnConflict::Ignore => insert_new(contract, &names),
-            OnConflict::Latest => upsert_newer(contract, &columns, &names),
-        };
+        let part = format!("(SELECT * FROM {STAGING} WHERE {NUMBER} BETWEEN $1 AND $2)");
         Statements {
-            columns: i16::try_from(columns.len().saturating_add(1)).unwrap_or(i16::MAX),
+            columns: i16::try_from(columns.len().saturating_add(2)).unwrap_or(i16::MAX),
             prepare,
-            copy: format!("COPY {STAGING} ({SLOT}, {names}) FROM STDIN (FORMAT binary)"),
-            before,
-            land,
+            copy: format!("COPY {STAGING} ({SLOT}, {NUMBER}, {names}) FROM STDIN (FORMAT binary)"),
+            all: Landing::new(contract, &columns, STAGING),
+            part: Landing::new(contract, &columns, &part),
             after,
-            clear,
+            prepare_parts: format!(
+                "SET LOCAL enable_nestloop = off; \
+                 CREATE INDEX IF NOT EXISTS {STAGING}_row ON {STAGING} ({NUMBER})"
+            ),
             exclusive,
         }
+    }
+}
+
+impl Landing {
+    fn new(contract: &Contract, columns: &[Column], staged: &str) -> Landing {
+        let mut before = Vec::new();
+        let land = match contract.on_conflict {
+            OnConflict::Ignore => insert_new(contract, columns, staged),
+            OnConflict::Latest => {
+                for (index, aggregate) in contract.aggregates.iter().enumerate() {
+                    before.push(aggregates::touch(contract, aggregate, index, staged));
+                }
+                upsert_newer(contract, columns, staged)
+            }
+        };
+        Landing { before, land }
     }
 }
 
 /// The first event with an id stands; aggregates are made of the rows that were really new, and
 /// touched last and in the order of their keys, so that two sinks wait for each other shortly and
 /// never in a circle.
-fn insert_new(contract: &Contract, names: &str) -> String {
+fn insert_new(contract: &Contract, columns: &[Column], staged: &str) -> String {
+    let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
     let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
     let mut sql = format!(
-        "WITH landed AS (INSERT INTO {table} ({names}) SELECT {names} FROM {STAGING} \
+        "WITH landed AS (INSERT INTO {table} ({names}) SELECT {names} FROM {staged} AS staged \
          ON CONFLICT ({id}) DO NOTHING RETURNING *)"
     );
     for (index, aggregate) in contract.aggregates.iter().enumerate() {
         let add = aggregates::add(contract, aggregate, "landed AS fresh");
         sql.push_str(&format!(",\nagg_{index} AS ({add})"));
     }
-    sql.push_str(&format!("\n{}", count("landed", &id, "true")));
+    sql.push_str(&format!("\n{}", count(&id, staged, "true")));
     sql
 }
 
 /// The event with the newer time wins.
-fn upsert_newer(contract: &Contract, columns: &[Column], names: &str) -> String {
+fn upsert_newer(contract: &Contract, columns: &[Column], staged: &str) -> String {
+    let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
     let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
     let time = contract.time_column().map_or_else(String::new, |column| quoted(&column.name));
     let assigned: Vec<String> = columns
@@ -109,18 +135,18 @@ fn upsert_newer(contract: &Contract, columns: &[Column], names: &str) -> String 
         .map(|name| format!("{name} = excluded.{name}"))
         .collect();
     format!(
-        "WITH landed AS (INSERT INTO {table} AS kept ({names}) SELECT {names} FROM {STAGING} \
+        "WITH landed AS (INSERT INTO {table} AS kept ({names}) SELECT {names} FROM {staged} AS staged \
          ON CONFLICT ({id}) DO UPDATE SET {} WHERE excluded.{time} > kept.{time} \
          RETURNING kept.{id}, kept.xmax = 0 AS fresh)\n{}",
         assigned.join(", "),
-        count("landed", &id, "landed.fresh")
+        count(&id, staged, "landed.fresh")
     )
 }
 
 /// How many of the landed rows are new, by the slot that counts them.
-fn count(landed: &str, id: &str, fresh: &str) -> String {
+fn count(id: &str, staged: &str, fresh: &str) -> String {
     format!(
-        "SELECT staged.{SLOT}, count(*) FROM {landed} JOIN {STAGING} AS staged USING ({id}) \
+        "SELECT staged.{SLOT}, count(*) FROM landed JOIN {staged} AS staged USING ({id}) \
          WHERE staged.{SLOT} >= 0 AND {fresh} GROUP BY staged.{SLOT}"
     )
 }

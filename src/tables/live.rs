@@ -10,7 +10,8 @@ use crate::failure::Failure;
 #[derive(Debug, Default)]
 pub(super) struct LiveTable {
     pub(super) columns: BTreeMap<String, LiveColumn>,
-    /// The sorted columns of each unique index that holds for the whole table and every row.
+    /// The sorted columns of each unique index that holds for the whole table and every row, those
+    /// with a null included.
     pub(super) unique_keys: BTreeSet<Vec<String>>,
     /// Columns that come first in an index.
     pub(super) indexed: BTreeSet<String>,
@@ -51,7 +52,9 @@ impl LiveTable {
             table.columns.insert(row.try_get(0)?, column);
         }
         let indexes = sqlx::query(
-            "SELECT indisunique AND indpred IS NULL AND indimmediate AND indisvalid, \
+            "SELECT indisunique AND indpred IS NULL AND indimmediate AND indisvalid \
+             AND (indnullsnotdistinct OR NOT EXISTS (SELECT FROM pg_attribute \
+             WHERE attrelid = indrelid AND attnum = ANY (indkey) AND NOT attnotnull)), \
              (SELECT array_agg(attname::text ORDER BY at) \
               FROM unnest(indkey::int[]) WITH ORDINALITY AS key (attnum, at) \
               JOIN pg_attribute ON attrelid = indrelid AND pg_attribute.attnum = key.attnum \
