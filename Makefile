@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats test lint fmt build clean
+.PHONY: help up down reset env status psql check migrate register produce consume stats test lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -60,8 +60,12 @@ fmt: ## Format the code
 	cargo fmt
 
 build: ## The release binary, target/release/sluicegate
-	@scripts/install build
 	cargo build --release
 
 clean: ## Delete what was built
 	cargo clean
+
+check migrate register produce consume stats build: | tools
+
+tools:
+	@scripts/install build
