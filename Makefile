@@ -25,8 +25,8 @@ reset: ## Stop them and delete their data
 status: ## What runs, and where
 	@scripts/services status
 
-env: ## Their addresses: eval "$(make -s env)"
-	@scripts/services env
+env: ## The addresses in force: eval "$(make -s env)"
+	$(WITH)
 
 psql: ## psql on the database; ARGS='-c "select 1"'
 	$(WITH) scripts/services psql $(ARGS)
