@@ -31,8 +31,8 @@ env: ## The addresses in force: eval "$(make -s env)"
 psql: ## psql on the database; ARGS='-c "select 1"'
 	$(WITH) scripts/services psql $(ARGS)
 
-check: ## Check the streams' schemas and contracts, without any service
-	@$(SLUICEGATE) check $(ARGS)
+check: ## Check the streams' contracts and, where the registry answers, their compatibility
+	$(WITH) --if-any $(SLUICEGATE) check $(ARGS)
 
 migrate: ## Create or extend the tables
 	$(WITH) $(SLUICEGATE) migrate $(ARGS)
