@@ -47,7 +47,7 @@ consume: ## Land all that is in the topics in Postgres; FOLLOW=1 goes on until s
 	$(WITH) $(SLUICEGATE) migrate
 	$(WITH) $(SLUICEGATE) consume $(if $(FOLLOW),,--exit-when-drained) $(ARGS)
 
-stats: ## Row counts, rates and lag
+stats: ## Row counts, dead letters, lag
 	$(WITH) $(SLUICEGATE) stats $(ARGS)
 
 test: ## All tests, against real services; ARGS go to cargo test
