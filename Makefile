@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats test lint fmt build clean
+.PHONY: help up down reset env status psql check migrate register produce consume stats test lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -25,14 +25,14 @@ reset: ## Stop them and delete their data
 status: ## What runs, and where
 	@scripts/services status
 
-env: ## Their addresses: eval "$(make -s env)"
-	@scripts/services env
+env: ## The addresses in force: eval "$(make -s env)"
+	$(WITH)
 
 psql: ## psql on the database; ARGS='-c "select 1"'
 	$(WITH) scripts/services psql $(ARGS)
 
-check: ## Check the streams' schemas and contracts, without any service
-	@$(SLUICEGATE) check $(ARGS)
+check: ## Check the streams' contracts and, where the registry answers, their compatibility
+	$(WITH) --if-any $(SLUICEGATE) check $(ARGS)
 
 migrate: ## Create or extend the tables
 	$(WITH) $(SLUICEGATE) migrate $(ARGS)
@@ -47,7 +47,7 @@ consume: ## Land all that is in the topics in Postgres; FOLLOW=1 goes on until s
 	$(WITH) $(SLUICEGATE) migrate
 	$(WITH) $(SLUICEGATE) consume $(if $(FOLLOW),,--exit-when-drained) $(ARGS)
 
-stats: ## Row counts, rates and lag
+stats: ## Row counts, dead letters, lag
 	$(WITH) $(SLUICEGATE) stats $(ARGS)
 
 test: ## All tests, against real services; ARGS go to cargo test
@@ -60,8 +60,12 @@ fmt: ## Format the code
 	cargo fmt
 
 build: ## The release binary, target/release/sluicegate
-	@scripts/install build
 	cargo build --release
 
 clean: ## Delete what was built
 	cargo clean
+
+check migrate register produce consume stats build: | tools
+
+tools:
+	@scripts/install build
