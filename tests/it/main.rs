@@ -14,6 +14,7 @@ mod contracts;
 mod dead_letters;
 mod decoded;
 mod evolution;
+mod fates;
 mod idempotence;
 mod logs;
 mod other_languages;
