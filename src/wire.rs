@@ -141,9 +141,20 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(value in proptest::collection::vec(any::<u8>(), 0..16)) {
-            if let Ok((id, body)) = split(Some(&value)) {
-                prop_assert_eq!(frame(id, body), value);
+        fn any_bytes_are_split_or_refused_for_what_they_lack(
+            value in proptest::collection::vec(prop_oneof![any::<u8>(), Just(MAGIC_BYTE)], 0..16),
+        ) {
+            match split(Some(&value)) {
+                Ok((id, body)) => prop_assert_eq!(frame(id, body), value),
+                Err(error) => {
+                    let reason = match value[..] {
+                        [] => "empty_value",
+                        [MAGIC_BYTE, ..] => "truncated_header",
+                        _ => "bad_magic_byte",
+                    };
+                    prop_assert_eq!(error.reason(), reason);
+                    prop_assert!(value.len() < HEADER_LENGTH || value[0] != MAGIC_BYTE);
+                }
             }
         }
     }

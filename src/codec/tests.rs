@@ -260,10 +260,44 @@ fn a_schema_that_cannot_be_read_is_refused_with_the_reason() {
         (other, plain(json!("int")), "wrong_schema", "Other"),
         (Schema::String, plain(json!("int")), "wrong_schema", "no record"),
         (plain(json!("string")), plain(json!("int")), "incompatible_schema", "\"f\""),
-        (plain(json!(["null", "int"])), plain(json!("int")), "incompatible_schema", "\"f\""),
+        (plain(json!(["null", "string"])), plain(json!("int")), "incompatible_schema", "\"f\""),
+        (plain(json!(["int", "string"])), plain(json!("int")), "incompatible_schema", "\"f\""),
     ] {
         let rejection = decode(&writer, &reader, &[]).unwrap_err();
         assert_eq!(rejection.reason, reason);
+        assert!(rejection.detail.contains(named), "{}", rejection.detail);
+    }
+}
+
+#[test]
+fn a_value_that_the_readers_type_lacks_is_refused_and_its_neighbours_are_read() {
+    let plain = |kind: &Json| record(json!([{"name": "f", "type": kind}]));
+    let symbols = |symbols: Json| json!({"type": "enum", "name": "E", "symbols": symbols});
+    let symbol = |index, name: &str| Value::Enum(index, name.to_owned());
+    let nullable = json!(["null", "int"]);
+    for (writer, reader, known, read, unknown, named) in [
+        (
+            symbols(json!(["a", "b"])),
+            symbols(json!(["b"])),
+            symbol(1, "b"),
+            symbol(0, "b"),
+            symbol(0, "a"),
+            "\"a\"",
+        ),
+        (
+            nullable,
+            json!("int"),
+            branch(1, Value::Int(7)),
+            Value::Int(7),
+            branch(0, Value::Null),
+            "null",
+        ),
+    ] {
+        assert_read_as(&writer, &reader, known, read);
+        let (writer, reader) = (plain(&writer), plain(&reader));
+        let body = encode(&writer, &fields([("f", unknown)]));
+        let rejection = decode(&writer, &reader, &body).unwrap_err();
+        assert_eq!((rejection.stage, &*rejection.reason), (Stage::Decode, "undecodable"));
         assert!(rejection.detail.contains(named), "{}", rejection.detail);
     }
 }

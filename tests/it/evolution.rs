@@ -286,15 +286,31 @@ fn every_incompatible_change_is_refused_by_register_and_check_with_the_field_nam
     renamed["name"] = json!("Measurement");
     let unit = json!([field("unit", "string")]);
     let text = json!(["null", "string"]);
-    for (change, contract, named) in [
-        ("added without a default", with(nullable.clone(), symbols(), unit), "unit"),
-        ("type changed", with(text, symbols(), json!([])), "value"),
-        ("made non-null", with(json!("double"), symbols(), json!([])), "value"),
-        ("symbol removed", with(nullable, kind(json!(["gps"])), json!([])), "kind"),
-        ("record renamed without an alias", renamed, "Measurement"),
+    for (change, contract, why) in [
+        (
+            "added without a default",
+            with(nullable.clone(), symbols(), unit),
+            r#""unit": not written"#,
+        ),
+        ("type changed", with(text, symbols(), json!([])), r#""value": written as double"#),
+        (
+            "made non-null",
+            with(json!("double"), symbols(), json!([])),
+            r#""value": written as null"#,
+        ),
+        (
+            "symbol removed",
+            with(nullable, kind(json!(["gps"])), json!([])),
+            r#""kind": written with symbols"#,
+        ),
+        (
+            "record renamed without an alias",
+            renamed,
+            "written as record test.Reading, read as record test.Measurement",
+        ),
     ] {
         fixture.stream("readings", contract);
-        assert_refused(&fixture, change, named);
+        assert_refused(&fixture, change, why);
     }
 }
 
@@ -303,7 +319,7 @@ fn under_forward_compatibility_a_field_that_older_readers_need_is_not_removed() 
     let fields = json!([field("value", "double"), field("unit", "string")]);
     let mut fixture = Fixture::with_stream(compatible("FORWARD", fields));
     fixture.stream("readings", compatible("FORWARD", json!([field("value", "double")])));
-    assert_refused(&fixture, "removed", "unit");
+    assert_refused(&fixture, "removed", r#"for older readers: "unit": not written"#);
 }
 
 #[test]
@@ -375,11 +391,13 @@ fn landed(fixture: &Fixture) -> Vec<Json> {
     fixture.rows("SELECT * FROM readings ORDER BY event_id")
 }
 
+/// Fails the test unless both verbs say right behind the subject where it breaks and by what.
 #[track_caller]
-fn assert_refused(fixture: &Fixture, change: &str, named: &str) {
+fn assert_refused(fixture: &Fixture, change: &str, why: &str) {
     let refusal = fixture.run(&["register"]).one_clear_error();
-    assert!(refusal.contains(named), "{change}: {refusal}");
+    let subject = format!("{}-value", fixture.topic());
+    assert!(refusal.contains(&format!(" of \"{subject}\": {why}")), "{change}: {refusal}");
     let Ran { code, stdout, .. } = fixture.run(&["check"]);
     assert_ne!(code, 0, "{change}: {stdout}");
-    assert!(stdout.contains("breaks ") && stdout.contains(named), "{change}: {stdout}");
+    assert!(stdout.contains(&format!(": breaks {subject}: {why}")), "{change}: {stdout}");
 }

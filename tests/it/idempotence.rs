@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::{
-    support::{Fixture, readings},
+    support::{Fixture, Running, readings},
     telemetry::{self, OFFSETS, assert_all_landed},
 };
 
@@ -69,25 +69,32 @@ fn the_newest_event_with_an_id_stands_however_the_batches_fall() {
 #[test]
 fn members_that_come_and_go_lose_nothing_and_count_nothing_twice() {
     let fixture = telemetry::empty();
+    // more than will be waited for: it ends when all members have had their part
     let mut producer =
-        fixture.start(&[&telemetry::produce("12000")[..], &["--rate", "2000"]].concat());
-    let consume = ["consume", "--batch-rows", "200"];
+        fixture.start(&[&telemetry::produce("1000000")[..], &["--rate", "2000"]].concat());
+    let consume = ["consume", "--batch-rows", "200", "--log", "info,sluicegate=debug"];
     let mut staying = [fixture.start(&consume), fixture.start(&consume)];
+    staying.iter_mut().for_each(wait_until_it_lands);
     fixture.wait_until(OFFSETS, |offsets| offsets >= 1_000);
     let mut passing = fixture.start(&consume);
-    passing.wait_for_log("partitions={");
+    wait_until_it_lands(&mut passing);
     let before = fixture.number(OFFSETS);
     fixture.wait_until(OFFSETS, |offsets| offsets >= before + 1_000);
     assert_eq!(passing.terminate(), Some(0), "{}", passing.log());
-    assert_eq!(producer.wait(), Some(0), "{}", producer.log());
+    let before = fixture.number(OFFSETS);
+    fixture.wait_until(OFFSETS, |offsets| offsets >= before + 1_000);
+    assert_eq!(producer.terminate(), Some(0), "{}", producer.log());
     let ends = fixture.watermarks(&telemetry::topic(&fixture));
     let sent: i64 = ends.iter().map(|(low, high)| high - low).sum();
     fixture.wait_until(OFFSETS, |offsets| offsets >= sent);
     for member in &mut staying {
         assert_eq!(member.terminate(), Some(0), "{}", member.log());
-        assert!(!landed_nothing(&member.log()), "{}", member.log());
     }
-    assert!(!landed_nothing(&passing.log()), "{}", passing.log());
+    let inserted =
+        staying.iter().chain([&passing]).map(|member| inserted_at_the_end(&member.log()));
+    let inserted: Vec<i64> = inserted.collect();
+    assert!(inserted.iter().all(|inserted| *inserted > 0), "{inserted:?}");
+    assert_eq!(inserted.iter().sum::<i64>(), fixture.ledger().inserted, "{inserted:?}");
     assert_all_landed(&fixture);
 }
 
@@ -173,7 +180,21 @@ fn consume(fixture: &Fixture, batch_rows: &str) {
     fixture.run(&run).success();
 }
 
-/// Whether a member of the group had nothing to do.
-fn landed_nothing(log: &str) -> bool {
-    log.lines().any(|line| line.contains("done") && line.contains("inserted=0 "))
+/// Waits until a member of the group has a row in the table that is new by it.
+fn wait_until_it_lands(member: &mut Running) {
+    member.wait_for_line("batch of its own", |line| {
+        line.contains("batch landed") && inserted(line) > 0
+    });
+}
+
+/// How many rows were new by a member, as it says when it is done.
+fn inserted_at_the_end(log: &str) -> i64 {
+    let done = log.lines().find(|line| line.contains(" done "));
+    inserted(done.unwrap_or_else(|| panic!("it does not say that it is done: {log}")))
+}
+
+/// The number in a line of a log.
+fn inserted(line: &str) -> i64 {
+    let number = line.split_whitespace().find_map(|word| word.strip_prefix("inserted="));
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("none in {line}"))
 }

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     avro::id,
-    support::{Fixture, Ledger, readings, repository, variable},
+    support::{Fixture, Ledger, ended, readings, repository, variable},
 };
 
 /// Sends events with Python's confluent-kafka and its Avro serializer.
@@ -29,7 +29,7 @@ fn produce_with_python(topic: &str, schema: &Path, events: &[Json]) {
         writeln!(stdin, "{event}").unwrap();
     }
     drop(stdin);
-    assert!(python.wait().unwrap().success());
+    assert!(ended(&mut python).is_some_and(|status| status.success()));
 }
 
 /// The schema as its producer keeps it: plain Avro with a text of its own, the fields in another

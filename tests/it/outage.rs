@@ -20,14 +20,18 @@ fn a_database_that_goes_away_and_comes_back_costs_nothing() {
     let (address, database) = place.split_once('/').unwrap();
     let proxy = Proxy::before(address.to_owned());
     let url = format!("{user}@{}/{database}", proxy.address());
+    let moments = [10, 30, 60].map(|percent| events * percent / 100);
+    let mut held = Some(fixture.hold_at(moments[0]));
     let mut running = fixture.start_with(&DRAIN, &[("DATABASE_URL", &url)]);
-    for percent in [10, 30, 60] {
-        fixture.wait_until(OFFSETS, |offsets| offsets * 100 >= events * percent);
+    for (number, moment) in (1..).zip(moments) {
+        fixture.wait_until_held();
         let before = proxy.refused();
         proxy.cut();
         let landed = fixture.number(OFFSETS);
-        assert!(landed < events, "it was through before the database went away");
+        assert!((moment..events).contains(&landed), "it went away after {landed}");
         running.wait_for("the database to be asked", || proxy.refused() > before + 2);
+        drop(held.take());
+        held = moments.get(number).map(|next| fixture.hold_at(*next));
         proxy.mend();
     }
     assert_eq!(running.wait(), Some(0), "{}", running.log());

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::{
     support::Fixture,
-    telemetry::{OFFSETS, STREAM, assert_all_landed, produce, produced, topic},
+    telemetry::{STREAM, assert_all_landed, produce, produced, topic},
 };
 
 #[test]
@@ -15,10 +15,13 @@ fn killed_in_the_middle_again_and_again_it_lands_every_event_once() {
     let member = ["--kafka-property", "group.instance.id=the-killed-one"];
     for percent in [1, 25, 55] {
         let consume = [&["consume", "--batch-rows", "500"][..], &member].concat();
+        let held = fixture.hold_at(events * percent / 100);
         let mut running = fixture.start(&consume);
-        fixture.wait_until(OFFSETS, |offsets| offsets * 100 >= events * percent);
+        fixture.wait_until_held();
         running.kill();
-        assert!(fixture.ledger().offsets < events, "it was through before it was killed");
+        let landed = fixture.ledger().offsets;
+        assert!((events * percent / 100..events).contains(&landed), "killed after {landed}");
+        drop(held);
     }
     let drain = [&["consume", "--exit-when-drained"][..], &member].concat();
     fixture.run(&drain).success();
@@ -30,10 +33,13 @@ fn another_process_takes_over_from_one_that_was_killed() {
     let events = 10_000;
     let fixture = produced(events);
     let timeout = ["--kafka-property", "session.timeout.ms=6000"];
+    let held = fixture.hold_at(events / 5);
     let mut killed = fixture.start(&[&["consume", "--batch-rows", "100"][..], &timeout].concat());
-    fixture.wait_until(OFFSETS, |offsets| offsets * 100 >= events * 20);
+    fixture.wait_until_held();
     killed.kill();
-    assert!(fixture.ledger().offsets < events, "it was through before it was killed");
+    let landed = fixture.ledger().offsets;
+    assert!((events / 5..events).contains(&landed), "killed after {landed}");
+    drop(held);
     fixture.drain();
     assert_all_landed(&fixture);
 }
@@ -49,7 +55,8 @@ fn an_event_that_is_not_in_the_database_is_not_committed_to_kafka() {
     let mut running = fixture.start(&[&["consume", "--batch-rows", "100"][..], &member].concat());
     // the other sink task goes on, and with its offsets all are committed that have landed
     let (_, end) = fixture.watermarks(&topic(&fixture))[1];
-    running.wait_for("partition 1", || fixture.committed(STREAM)[1] == Some(end));
+    let group = fixture.group(STREAM);
+    running.wait_for("partition 1", || group.committed()[1] == Some(end));
     running.kill();
     assert_eq!(fixture.committed(STREAM)[0], before[0]);
     drop(waiting);

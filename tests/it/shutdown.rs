@@ -7,20 +7,25 @@ use serde_json::json;
 
 use crate::{
     support::{Fixture, PATIENCE, client, framed, readings},
-    telemetry::{self, OFFSETS, STREAM, assert_all_landed, produced},
+    telemetry::{self, STREAM, assert_all_landed, produced},
 };
 
 #[test]
 fn sigterm_commits_what_has_landed_so_that_nothing_is_read_again() {
     let events = 20_000;
     let fixture = produced(events);
+    let held = fixture.hold_at(events / 10);
     let mut running = fixture.start(&["consume", "--batch-rows", "250"]);
-    fixture.wait_until(OFFSETS, |offsets| offsets * 100 >= events * 10);
-    let asked = Instant::now();
-    assert_eq!(running.terminate(), Some(0), "{}", running.log());
-    assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+    fixture.wait_until_held();
+    let before = fixture.ledger().offsets;
+    assert!((events / 10..events).contains(&before), "told to stop after {before}");
+    running.ask_to_end();
+    running.wait_for_log("stopping: ");
+    drop(held);
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
     let landed = fixture.ledger().offsets;
-    assert!(landed < events, "it was through before it was told to stop");
+    // the batch that was held is finished, and the rest is left
+    assert!((before + 1..events).contains(&landed), "{before}, then {landed} of {events}");
     let ledger = fixture.rows("SELECT next_offset FROM ledger ORDER BY partition");
     let next: Vec<Option<i64>> = ledger.iter().map(|row| row["next_offset"].as_i64()).collect();
     let committed: Vec<_> = fixture.committed(STREAM);
@@ -36,13 +41,14 @@ fn a_duration_ends_the_run_by_itself() {
     let fixture = produced(100);
     let started = Instant::now();
     fixture.run(&["consume", "--duration", "2s"]).success();
-    let took = started.elapsed();
-    assert!((Duration::from_secs(2)..Duration::from_secs(15)).contains(&took), "{took:?}");
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    // what it got done in that time is the machine's matter
+    fixture.drain();
     assert_all_landed(&fixture);
 }
 
 #[test]
-fn an_empty_topic_is_drained_at_once() {
+fn an_empty_topic_is_drained_and_lands_nothing() {
     let fixture = telemetry::empty();
     let stdout = fixture.run(&["consume", "--exit-when-drained"]).success();
     assert_eq!(stdout, format!("{STREAM}: 0 inserted, 0 duplicates, 0 dead letters\n"));

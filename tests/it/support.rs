@@ -1,8 +1,10 @@
 //! A stream of one's own on the real services, and the program to run on it.
 
 use std::{
+    fs::File,
+    io::{Read as _, Seek},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,6 +14,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
+    groups::GroupInfo,
     message::{Header, Headers, OwnedHeaders, OwnedMessage},
     producer::{FutureProducer, FutureRecord},
 };
@@ -20,7 +23,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long others have the processor between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// One test's own corner of the services.
 pub struct Fixture {
@@ -260,28 +266,25 @@ impl Fixture {
 
     /// The offsets that a stream's consumer group has committed; none for a partition without.
     pub fn committed(&self, stream: &str) -> Vec<Option<i64>> {
-        let topic = format!("{}.{stream}", self.prefix);
-        let partitions = self.watermarks(&topic).len();
-        let mut list = TopicPartitionList::new();
-        list.add_partition_range(&topic, 0, i32::try_from(partitions).unwrap() - 1);
-        let committed = self.group(stream).committed_offsets(list, PATIENCE).unwrap();
-        let mut elements = committed.elements();
-        elements.sort_by_key(|element| element.partition());
-        elements.iter().map(|element| element.offset().to_raw().filter(|raw| *raw >= 0)).collect()
+        self.group(stream).committed()
     }
 
     /// Commits offsets, one a partition, in the name of a stream's consumer group.
     pub fn commit(&self, stream: &str, offsets: &[i64]) {
-        let topic = format!("{}.{stream}", self.prefix);
+        let Group { consumer, topic, .. } = self.group(stream);
         let mut list = TopicPartitionList::new();
         for (partition, offset) in (0..).zip(offsets) {
             list.add_partition_offset(&topic, partition, Offset::Offset(*offset)).unwrap();
         }
-        self.group(stream).commit(&list, CommitMode::Sync).unwrap();
+        consumer.commit(&list, CommitMode::Sync).unwrap();
     }
 
-    fn group(&self, stream: &str) -> BaseConsumer {
-        client().set("group.id", format!("{}.{stream}", self.prefix)).create().unwrap()
+    /// A stream's consumer group, to be asked more than once.
+    pub fn group(&self, stream: &str) -> Group {
+        let topic = format!("{}.{stream}", self.prefix);
+        let consumer = client().set("group.id", &topic).create().unwrap();
+        let last = i32::try_from(self.watermarks(&topic).len()).unwrap() - 1;
+        Group { consumer, topic, last }
     }
 
     /// Sends rows through `produce`, as a file of JSON lines.
@@ -294,10 +297,16 @@ impl Fixture {
 
     /// Runs statements in this corner's schema.
     pub fn sql(&self, sql: &str) {
+        self.try_sql(sql).unwrap();
+    }
+
+    /// Runs statements in this corner's schema, if they can be.
+    pub fn try_sql(&self, sql: &str) -> Result<(), sqlx::Error> {
         self.runtime.block_on(async {
             let mut connection = self.connect().await;
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-        });
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await
+        })?;
+        Ok(())
     }
 
     /// Keeps the locks of a statement until what it gives is dropped.
@@ -308,6 +317,30 @@ impl Fixture {
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
             connection
         })
+    }
+
+    /// Lets no more than so many offsets be accounted for, give or take a batch, until what it gives
+    /// is dropped: a transaction that comes after waits before its last statement, with all that it
+    /// wrote still to be committed.
+    pub fn hold_at(&self, offsets: i64) -> PgConnection {
+        let prefix = &self.prefix;
+        self.sql("CREATE TABLE IF NOT EXISTS gate ()");
+        let gate = self.hold("LOCK TABLE gate");
+        self.sql(&format!(
+            "CREATE OR REPLACE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF (SELECT sum(next_offset - first_offset) FROM \"{prefix}\".ledger) >= {offsets} \
+             THEN LOCK TABLE \"{prefix}\".gate IN ACCESS SHARE MODE; END IF; RETURN NULL; END $$; \
+             CREATE OR REPLACE TRIGGER gate BEFORE UPDATE OF next_offset ON ledger \
+             EXECUTE FUNCTION wait_at_gate()"
+        ));
+        gate
+    }
+
+    /// Waits until a transaction waits because of [`hold_at`](Fixture::hold_at).
+    pub fn wait_until_held(&self) {
+        let held =
+            "SELECT count(*) FROM pg_locks WHERE relation = 'gate'::regclass AND NOT granted";
+        self.wait_until(held, |held| held > 0);
     }
 
     /// The rows of a query, each as JSON.
@@ -345,30 +378,18 @@ impl Fixture {
         }
     }
 
-    /// Waits until something is so.
-    pub fn wait_for(&self, what: &str, is_so: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < deadline, "still waiting for {what}");
-            std::thread::yield_now();
-        }
-    }
-
     /// Waits until a query gives a number that will do.
+    #[track_caller]
     pub fn wait_until(&self, query: &str, will_do: impl Fn(i64) -> bool) -> i64 {
         let sql = format!("SELECT ({query})::bigint");
-        let deadline = Instant::now() + PATIENCE;
-        self.runtime.block_on(async {
-            let mut connection = self.connect().await;
-            loop {
-                let number = sqlx::query_scalar(AssertSqlSafe(sql.as_str()));
-                let number = number.fetch_one(&mut connection).await.unwrap();
-                if will_do(number) {
-                    return number;
-                }
-                assert!(Instant::now() < deadline, "{query} still gives {number}");
-            }
-        })
+        let mut connection = self.runtime.block_on(self.connect());
+        let mut number = 0;
+        let found = poll(|| {
+            let asked = sqlx::query_scalar(AssertSqlSafe(sql.as_str())).fetch_one(&mut connection);
+            number = self.runtime.block_on(asked).unwrap();
+            will_do(number).then_some(number)
+        });
+        found.unwrap_or_else(|| panic!("{query} still gives {number}"))
     }
 
     async fn connect(&self) -> PgConnection {
@@ -380,7 +401,9 @@ impl Fixture {
     }
 }
 
-/// Leaves nothing behind; a test that failed leaves its corner to be looked at.
+/// Leaves no schema, topic, subject or consumer group behind, but for a group one of whose members
+/// was killed, which Kafka deletes in its own time. A test that failed leaves its corner to be
+/// looked at.
 impl Drop for Fixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -391,7 +414,68 @@ impl Drop for Fixture {
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         // topics that the test never needed are not there to delete
         _ = self.runtime.block_on(admin.delete_topics(&topics, &AdminOptions::new()));
+        let groups = admin.inner().fetch_group_list(None, PATIENCE).unwrap();
+        let names = groups.groups().iter().map(GroupInfo::name);
+        let ours: Vec<&str> = names.filter(|name| name.starts_with(&self.prefix)).collect();
+        // one with a member that was killed is not empty yet
+        _ = self.runtime.block_on(admin.delete_groups(&ours, &AdminOptions::new()));
+        self.runtime.block_on(self.delete_subjects()).unwrap();
     }
+}
+
+impl Fixture {
+    async fn delete_subjects(&self) -> reqwest::Result<()> {
+        let url = format!("{}/subjects", variable("SCHEMA_REGISTRY_URL"));
+        let client = reqwest::Client::new();
+        let subjects: Vec<String> = client.get(&url).send().await?.json().await?;
+        for subject in subjects.iter().filter(|subject| subject.starts_with(&self.prefix)) {
+            client.delete(format!("{url}/{subject}")).send().await?.error_for_status()?;
+        }
+        Ok(())
+    }
+}
+
+/// A stream's consumer group, looked at from outside.
+pub struct Group {
+    consumer: BaseConsumer,
+    topic: String,
+    /// The topic's last partition.
+    last: i32,
+}
+
+impl Group {
+    /// The offsets that it has committed; none for a partition without.
+    pub fn committed(&self) -> Vec<Option<i64>> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.topic, 0, self.last);
+        let committed = self.consumer.committed_offsets(list, PATIENCE).unwrap();
+        let mut elements = committed.elements();
+        elements.sort_by_key(|element| element.partition());
+        elements.iter().map(|element| element.offset().to_raw().filter(|raw| *raw >= 0)).collect()
+    }
+}
+
+/// Asks again and again, with time for others in between, until there is an answer; none if there
+/// is none for too long.
+pub fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask();
+        if answer.is_some() || Instant::now() > deadline {
+            return answer;
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+}
+
+/// Waits for a process to end by itself; one that does not is killed.
+pub fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let status = poll(|| child.try_wait().unwrap());
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    status
 }
 
 /// The ledger's sums over all partitions.
@@ -414,10 +498,20 @@ pub struct Ran {
 
 impl Ran {
     /// Runs a command to its end.
+    #[track_caller]
     pub fn of(command: &mut Command) -> Ran {
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
+        let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+        let [stdout, stderr] = files.each_ref().map(|file| Stdio::from(file.try_clone().unwrap()));
+        let mut child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
+        let status = ended(&mut child);
+        let [stdout, stderr] = files.map(|mut file: File| {
+            let mut text = String::new();
+            file.rewind().unwrap();
+            file.read_to_string(&mut text).unwrap();
+            text
+        });
+        let Some(status) = status else { panic!("{command:?} does not end: {stdout}{stderr}") };
+        Ran { code: status.code().unwrap(), stdout, stderr }
     }
 
     /// Fails the test unless the run ended well; gives what it printed.
@@ -453,38 +547,48 @@ impl Running {
     }
 
     /// SIGTERM; gives the exit code.
+    #[track_caller]
     pub fn terminate(&mut self) -> Option<i32> {
+        self.ask_to_end();
+        self.wait()
+    }
+
+    /// SIGTERM alone.
+    pub fn ask_to_end(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.child.wait().unwrap().code()
     }
 
     /// Waits for its own end; gives the exit code.
+    #[track_caller]
     pub fn wait(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "it does not end: {}", self.log());
-            std::thread::yield_now();
-        }
+        let Some(status) = ended(&mut self.child) else { panic!("no end: {}", self.log()) };
+        status.code()
     }
 
     /// Waits until it has logged something.
+    #[track_caller]
     pub fn wait_for_log(&mut self, text: &str) {
+        self.wait_for_line(text, |line| line.contains(text));
+    }
+
+    /// Waits until it has logged a line of a kind.
+    #[track_caller]
+    pub fn wait_for_line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) {
         let log = self.log.clone();
-        self.wait_for(text, || std::fs::read_to_string(&log).unwrap().contains(text));
+        self.wait_for(what, || std::fs::read_to_string(&log).unwrap().lines().any(&is_it));
     }
 
     /// Waits until something is so, while it runs.
+    #[track_caller]
     pub fn wait_for(&mut self, what: &str, is_so: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < deadline, "waited for {what}: {}", self.log());
-            assert_eq!(self.child.try_wait().unwrap(), None, "no {what}: {}", self.log());
-            std::thread::yield_now();
-        }
+        let is_so = poll(|| {
+            // in this order, so that what it did before it ended counts
+            let ended = self.child.try_wait().unwrap().is_some();
+            let is_so = is_so();
+            (is_so || ended).then_some(is_so)
+        });
+        assert_eq!(is_so, Some(true), "no {what}: {}", self.log());
     }
 
     /// What it has logged so far.
