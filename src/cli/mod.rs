@@ -116,8 +116,8 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
             if again {
                 std::process::exit(130);
             }
-            tracing::info!("stopping: what is in hand is finished; once more to stop at once");
             token.cancel();
+            tracing::info!("stopping: what is in hand is finished; once more to stop at once");
         }
     });
     Ok(stop)

@@ -17,7 +17,8 @@ fn a_batch_that_is_given_up_is_not_jumped_over_by_the_next() {
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let registry = runtime.block_on(MockServer::start());
-    let schema = ResponseTemplate::new(200).set_body_json(json!({"schema": readings().to_string()}));
+    let schema =
+        ResponseTemplate::new(200).set_body_json(json!({"schema": readings().to_string()}));
     let answers = Mock::given(path_regex(format!("^/schemas/ids/{well}$"))).respond_with(schema);
     runtime.block_on(answers.mount(&registry));
     let fails = Mock::given(path_regex(format!("^/schemas/ids/{sick}$")));
