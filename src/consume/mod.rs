@@ -4,6 +4,7 @@
 //! alone. A consumer is one thread that polls and commits, and a few sink tasks that it hands the
 //! records to; a partition always goes to the same task, which keeps its order.
 
+mod distinct;
 mod poll;
 mod prepare;
 mod progress;

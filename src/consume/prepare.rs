@@ -1,8 +1,7 @@
 //! Records to a decided batch: header, writer's schema, event, rules, labels, row.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -11,11 +10,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::distinct::Rows;
 use crate::{
     batch::{Batch, DeadLetter, Headers, Record, Row},
     check::check,
     codec::{Decoder, WriterSchema, event_to_json},
-    contract::{Contract, Identity, OnConflict, Scope},
+    contract::{Contract, Identity, Scope},
     failure::{Failure, Rejection, Stage},
     label::label,
     registry::{Registry, RetryPolicy},
@@ -262,41 +262,4 @@ fn coordinates(contract: &Contract, record: &Record) -> Uuid {
     }
     let place = format!("{}\n{}\n{}", contract.topic.name, record.partition, record.offset);
     Uuid::new_v5(&identity::NAMESPACE, place.as_bytes())
-}
-
-/// Rows with distinct ids.
-struct Rows {
-    on_conflict: OnConflict,
-    rows: HashMap<Vec<u8>, Row>,
-}
-
-impl Rows {
-    fn new(on_conflict: OnConflict) -> Rows {
-        Rows { on_conflict, rows: HashMap::new() }
-    }
-
-    /// Of two rows with one id the first stays, or the newer one where the contract says so. The
-    /// other is kept for the case that the table refuses the one that stays.
-    fn add(&mut self, mut row: Row) {
-        match self.rows.entry(row.id.clone()) {
-            Entry::Vacant(entry) => _ = entry.insert(row),
-            Entry::Occupied(mut entry) => {
-                let kept = entry.get_mut();
-                if self.on_conflict == OnConflict::Latest && row.time > kept.time {
-                    std::mem::swap(kept, &mut row);
-                    kept.spares = std::mem::take(&mut row.spares);
-                }
-                kept.spares.push(row);
-            }
-        }
-    }
-
-    fn sorted(self) -> Vec<Row> {
-        let mut rows: Vec<Row> = self.rows.into_values().collect();
-        if self.on_conflict == OnConflict::Latest {
-            rows.iter_mut().for_each(|row| row.spares.sort_by_key(|spare| Reverse(spare.time)));
-        }
-        rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        rows
-    }
 }

@@ -8,6 +8,7 @@
 mod aggregates;
 mod dead_letters;
 mod ledger;
+mod numeric;
 mod row;
 mod statements;
 
