@@ -30,8 +30,10 @@ const GENERAL: &str = "General";
     environment variable, and that over sluicegate.toml."
 )]
 pub struct Cli {
-    /// A file of defaults for flags, as FLAG = VALUE, and the tables [kafka] and [params.STREAM]
     #[arg(long, global = true, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
+    #[arg(
+        help = "A file of defaults for flags, as FLAG = VALUE, and the tables [kafka] and [params.STREAM]"
+    )]
     #[arg(default_value = "sluicegate.toml", help_heading = GENERAL)]
     config: PathBuf,
 
