@@ -98,12 +98,11 @@ impl Broker {
         config
     }
 
-    /// Where a partition ends.
-    pub fn end_offset(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+    /// Where partitions end, in their order.
+    pub fn end_offsets(&self, topic: &str, partitions: &[i32]) -> Result<Vec<i64>, KafkaError> {
         let consumer: BaseConsumer = self.consumer("sluicegate").create()?;
-        let watermarks =
-            tokio::task::block_in_place(|| consumer.fetch_watermarks(topic, partition, ANSWER));
-        Ok(watermarks?.1)
+        let end = |partition: &i32| Ok(consumer.fetch_watermarks(topic, *partition, ANSWER)?.1);
+        tokio::task::block_in_place(|| partitions.iter().map(end).collect())
     }
 
     /// Creates the topics that are missing. Fails when no broker answers.

@@ -139,10 +139,11 @@ async fn verify(
 /// A ledger that is ahead of its topic belongs to a topic of the past: offsets that start again
 /// would all be taken for redelivered ones.
 async fn ledger_fits_topic(contract: &Contract, services: &Services) -> Result<(), Failure> {
-    let next_offsets = next_offsets(&services.postgres, contract).await?;
+    let (partitions, next_offsets): (Vec<i32>, Vec<i64>) =
+        next_offsets(&services.postgres, contract).await?.into_iter().unzip();
     let topic = &contract.topic.name;
-    for (partition, next) in next_offsets {
-        let end = services.broker.end_offset(topic, partition)?;
+    let ends = services.broker.end_offsets(topic, &partitions)?;
+    for ((partition, next), end) in partitions.into_iter().zip(next_offsets).zip(ends) {
         if next > end {
             return Err(Failure::Contract(anyhow!(
                 "the ledger has seen offset {next} of \"{topic}\" partition {partition}, which ends \

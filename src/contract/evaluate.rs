@@ -65,7 +65,7 @@ fn field(value: &Value, kind: &ColumnType) -> Cel {
 /// Enums and uuids are strings; `date` and `timestamp-*` are timestamps; `time-*` is the duration
 /// since midnight; a decimal is a double, unscaled unless it is a field of the event itself; Avro's
 /// duration is a map of months, days and millis.
-pub fn to_cel(value: &Value) -> Cel {
+fn to_cel(value: &Value) -> Cel {
     match value {
         Value::Null => Cel::Null,
         Value::Boolean(value) => Cel::Bool(*value),

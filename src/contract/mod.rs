@@ -21,7 +21,7 @@ use serde_json::Value as Json;
 
 pub use attribute::{AlertSpec, Every, OnConflict};
 pub use column::{Column, ColumnType};
-pub use evaluate::{Scope, to_cel};
+pub use evaluate::Scope;
 pub use expression::Expression;
 pub use problem::{Problem, Problems};
 

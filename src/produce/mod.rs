@@ -26,10 +26,7 @@ use crate::{
     broker::Broker,
     codec::Encoder,
     contract::{Contract, Identity},
-    source::{
-        Readings, RejectFile, Rejected, Row, StreamInput, file,
-        http::{PollError, Poller},
-    },
+    source::{Readings, RejectFile, Rejected, Row, StreamInput, file, http::Poller},
     wire::{SchemaId, frame},
 };
 
@@ -231,9 +228,10 @@ impl Run<'_> {
                 }
                 (Err(error), None) => return Err(error.into()),
                 (Err(error), Some(every)) => {
-                    tracing::warn!(error = %chain(&error), "polling failed; trying again later");
                     let asked = error.retry_after().unwrap_or(every).min(LONGEST_WAIT);
                     wait = Some(asked.max(every));
+                    let error = anyhow::Error::from(error);
+                    tracing::warn!(error = %format!("{error:#}"), "polling failed; trying again later");
                 }
             }
             let Some(wait) = wait else { break };
@@ -330,14 +328,4 @@ fn progress_bar(count: Option<u64>) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-fn chain(error: &PollError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
