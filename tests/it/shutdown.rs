@@ -6,7 +6,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 
 use crate::{
-    support::{Fixture, PATIENCE, client, framed, readings},
+    support::{Fixture, PATIENCE, framed, readings},
     telemetry::{self, STREAM, assert_all_landed, produced},
 };
 
@@ -77,7 +77,7 @@ fn events_of_an_aborted_transaction_never_were_and_their_offsets_are_skipped() {
 /// One transaction after the other, each of so many events, committed or aborted.
 fn transactions(fixture: &Fixture, transactions: &[(usize, bool)]) {
     let producer: BaseProducer =
-        client().set("transactional.id", &fixture.prefix).create().unwrap();
+        fixture.client().set("transactional.id", &fixture.prefix).create().unwrap();
     let (topic, schema_id) = (fixture.topic(), fixture.schema_id(&fixture.topic()));
     producer.init_transactions(PATIENCE).unwrap();
     for (number, (events, commit)) in transactions.iter().enumerate() {

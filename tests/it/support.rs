@@ -1,6 +1,7 @@
 //! A stream of one's own on the real services, and the program to run on it.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read as _, Seek},
     path::{Path, PathBuf},
@@ -36,7 +37,11 @@ pub struct Fixture {
     pub schemas: TempDir,
     topics: Vec<String>,
     runtime: tokio::runtime::Runtime,
+    addresses: Addresses,
 }
+
+/// Where the services are: by the names of their environment variables.
+pub type Addresses = BTreeMap<String, String>;
 
 /// One record read from a topic.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,10 +56,15 @@ pub struct Read {
 impl Fixture {
     /// A corner with nothing in it yet.
     pub fn new() -> Fixture {
+        Fixture::on(ADDRESSES.map(|name| (name.to_owned(), variable(name))).into())
+    }
+
+    /// A corner of other services than those of `make test`.
+    pub fn on(addresses: Addresses) -> Fixture {
         let prefix = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
         let schemas = TempDir::new().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let fixture = Fixture { prefix, schemas, topics: Vec::new(), runtime };
+        let fixture = Fixture { prefix, schemas, topics: Vec::new(), runtime, addresses };
         fixture.sql(&format!("CREATE SCHEMA \"{}\"", fixture.prefix));
         fixture
     }
@@ -66,12 +76,16 @@ impl Fixture {
 
     /// A corner with one stream, its topic of so many partitions, subject and tables.
     pub fn with_partitions(stream: &str, avsc: Json, partitions: i32) -> Fixture {
-        let mut fixture = Fixture::new();
-        let topic = fixture.stream(stream, avsc);
-        fixture.create_topic(&topic, partitions);
-        fixture.run(&["register"]).success();
-        fixture.run(&["migrate"]).success();
-        fixture
+        Fixture::new().and_partitions(stream, avsc, partitions)
+    }
+
+    /// The corner with one stream more.
+    pub fn and_partitions(mut self, stream: &str, avsc: Json, partitions: i32) -> Fixture {
+        let topic = self.stream(stream, avsc);
+        self.create_topic(&topic, partitions);
+        self.run(&["register"]).success();
+        self.run(&["migrate"]).success();
+        self
     }
 
     /// Writes a contract; its topics get names of this test's own. Gives the topic.
@@ -103,6 +117,7 @@ impl Fixture {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
         command
             .args(args)
+            .envs(&self.addresses)
             .env("SLUICEGATE_SCHEMAS", self.schemas.path())
             .env("SLUICEGATE_GROUP_PREFIX", &self.prefix)
             .env("DATABASE_SCHEMA", &self.prefix)
@@ -146,7 +161,7 @@ impl Fixture {
 
     /// Creates a topic for a test that sends its own bytes.
     pub fn create_topic(&self, topic: &str, partitions: i32) {
-        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let created = self.runtime.block_on(admin.create_topics(&[new], &options)).unwrap();
@@ -190,7 +205,7 @@ impl Fixture {
         &self,
         records: impl IntoIterator<Item = FutureRecord<'r, [u8], [u8]>>,
     ) {
-        let producer: FutureProducer = client().create().unwrap();
+        let producer: FutureProducer = self.client().create().unwrap();
         let sent: Vec<_> = records
             .into_iter()
             .map(|record| producer.send_result(record.partition(0)).map_err(|(error, _)| error))
@@ -216,9 +231,9 @@ impl Fixture {
     /// The id that the registry answers with.
     fn registry(
         &self,
-        request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+        request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
     ) -> u32 {
-        let request = request(&reqwest::Client::new(), variable("SCHEMA_REGISTRY_URL"));
+        let request = request(&reqwest::Client::new(), self.address("SCHEMA_REGISTRY_URL"));
         let answer: Json = self.runtime.block_on(async {
             request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
         });
@@ -227,7 +242,8 @@ impl Fixture {
 
     /// Every record of a topic, in the order of partitions and offsets.
     pub fn read_topic(&self, topic: &str) -> Vec<Read> {
-        let consumer: BaseConsumer = client()
+        let consumer: BaseConsumer = self
+            .client()
             .set("group.id", &self.prefix)
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
@@ -257,7 +273,7 @@ impl Fixture {
 
     /// Where each partition of a topic begins and ends.
     pub fn watermarks(&self, topic: &str) -> Vec<(i64, i64)> {
-        let consumer: BaseConsumer = client().set("group.id", &self.prefix).create().unwrap();
+        let consumer: BaseConsumer = self.client().set("group.id", &self.prefix).create().unwrap();
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
         let count = metadata.topics()[0].partitions().len();
         let of = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
@@ -282,7 +298,7 @@ impl Fixture {
     /// A stream's consumer group, to be asked more than once.
     pub fn group(&self, stream: &str) -> Group {
         let topic = format!("{}.{stream}", self.prefix);
-        let consumer = client().set("group.id", &topic).create().unwrap();
+        let consumer = self.client().set("group.id", &topic).create().unwrap();
         let last = i32::try_from(self.watermarks(&topic).len()).unwrap() - 1;
         Group { consumer, topic, last }
     }
@@ -392,9 +408,21 @@ impl Fixture {
         found.unwrap_or_else(|| panic!("{query} still gives {number}"))
     }
 
+    /// A Kafka client of the test's own.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.address("KAFKA_BROKERS"));
+        config
+    }
+
+    /// Where a service is.
+    pub fn address(&self, name: &str) -> &str {
+        &self.addresses[name]
+    }
+
     async fn connect(&self) -> PgConnection {
-        let url = variable("DATABASE_URL");
-        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let url = self.address("DATABASE_URL");
+        let mut connection = PgConnection::connect(url).await.unwrap();
         let sql = format!("SET search_path TO \"{}\"", self.prefix);
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection
@@ -410,7 +438,7 @@ impl Drop for Fixture {
             return;
         }
         self.sql(&format!("DROP SCHEMA \"{}\" CASCADE", self.prefix));
-        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         // topics that the test never needed are not there to delete
         _ = self.runtime.block_on(admin.delete_topics(&topics, &AdminOptions::new()));
@@ -425,7 +453,7 @@ impl Drop for Fixture {
 
 impl Fixture {
     async fn delete_subjects(&self) -> reqwest::Result<()> {
-        let url = format!("{}/subjects", variable("SCHEMA_REGISTRY_URL"));
+        let url = format!("{}/subjects", self.address("SCHEMA_REGISTRY_URL"));
         let client = reqwest::Client::new();
         let subjects: Vec<String> = client.get(&url).send().await?.json().await?;
         for subject in subjects.iter().filter(|subject| subject.starts_with(&self.prefix)) {
@@ -628,12 +656,8 @@ impl Read {
     }
 }
 
-/// A Kafka client of the test's own.
-pub fn client() -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", variable("KAFKA_BROKERS"));
-    config
-}
+/// What says where the services are.
+const ADDRESSES: [&str; 3] = ["KAFKA_BROKERS", "SCHEMA_REGISTRY_URL", "DATABASE_URL"];
 
 /// An address that `make test` sets.
 pub fn variable(name: &str) -> String {

@@ -1,0 +1,143 @@
+//! Services of a test's own, which it may stop, kill and freeze.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+};
+
+use rand::RngExt;
+use tempfile::TempDir;
+
+use crate::support::{Addresses, poll, repository};
+
+/// Some of Kafka, registry and Postgres, started for one test; its `scripts/services` and data are
+/// gone when the value is dropped.
+pub struct Services {
+    state: TempDir,
+    /// So that no other test takes the port of a service that is down for a while.
+    ports: Vec<(&'static str, String)>,
+    names: Vec<&'static str>,
+}
+
+impl Services {
+    /// Starts `kafka`, `registry` or `postgres`, and waits until they answer.
+    pub fn up(names: &[&'static str]) -> Services {
+        let ports = ["KAFKA_PORT", "SCHEMA_REGISTRY_PORT", "POSTGRES_PORT"];
+        let services = Services {
+            state: TempDir::new().unwrap(),
+            ports: ports.map(|name| (name, free_port().to_string())).into(),
+            names: names.into(),
+        };
+        services.start(&services.names);
+        services
+    }
+
+    /// Where they are; those that were not started are those of `make test`.
+    pub fn addresses(&self) -> Addresses {
+        // `scripts/services env` would ask for all three
+        let text = std::fs::read_to_string(self.state.path().join("env")).unwrap();
+        let line = |line: &str| {
+            let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        };
+        let ours = |name: &str| match name {
+            "KAFKA_BROKERS" => self.names.contains(&"kafka"),
+            "SCHEMA_REGISTRY_URL" => self.names.contains(&"registry"),
+            _ => self.names.contains(&"postgres"),
+        };
+        text.lines()
+            .filter_map(line)
+            .map(|(name, value)| match ours(&name) {
+                true => (name, value),
+                false => (name.clone(), crate::support::variable(&name)),
+            })
+            .collect()
+    }
+
+    /// Starts services that were stopped or killed; they keep their data and their addresses.
+    pub fn start(&self, names: &[&str]) {
+        self.run(&[&["up"], names].concat());
+    }
+
+    /// Stops services in order.
+    pub fn stop(&self, names: &[&str]) {
+        self.run(&[&["down"], names].concat());
+    }
+
+    /// SIGKILL to a service and its children; they are gone then.
+    pub fn kill(&self, name: &str) {
+        let session = self.session(name);
+        self.signal(name, "KILL");
+        let left = || Command::new("pgrep").args(["-s", &session]).output().unwrap().stdout;
+        assert!(poll(|| left().is_empty().then_some(())).is_some(), "{name} does not die");
+    }
+
+    /// SIGSTOP: it holds its connections and does nothing.
+    pub fn freeze(&self, name: &str) {
+        self.signal(name, "STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self, name: &str) {
+        self.signal(name, "CONT");
+    }
+
+    fn signal(&self, name: &str, signal: &str) {
+        let args = ["-s", &self.session(name), &format!("-{signal}")];
+        let status = Command::new("pkill").args(args).status();
+        assert!(status.unwrap().success(), "no process of {name}");
+    }
+
+    /// Each service leads a session; Postgres's processes have groups of their own in it.
+    fn session(&self, name: &str) -> String {
+        let pid = std::fs::read_to_string(self.state.path().join(format!("run/{name}.pid")));
+        pid.unwrap_or_default().trim().to_owned()
+    }
+
+    fn run(&self, args: &[&str]) {
+        let output = self.script(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/services {args:?}: {said}");
+    }
+
+    fn script(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(repository("scripts/services"));
+        command
+            .args(args)
+            .env("SLUICEGATE_STATE", self.state.path())
+            .env("SLUICEGATE_SERVICES", "native")
+            .envs(self.ports.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // one that was left frozen can't stop
+            _ = Command::new("pkill").args(["-s", &self.session(name), "-CONT"]).status();
+        }
+        _ = self.script(&["reset"]).output();
+    }
+}
+
+/// A port that is free, and that no connection of anybody's gets for its own end.
+fn free_port() -> u16 {
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let random = std::iter::repeat_with(|| rand::rng().random_range(12_000..32_000));
+    random.take(1_000).find(is_free).expect("a free port")
+}
+
+#[test]
+fn services_of_a_tests_own_keep_data_and_address_over_a_kill() {
+    let services = Services::up(&["postgres"]);
+    let before = services.addresses();
+    assert_ne!(before["DATABASE_URL"], crate::support::variable("DATABASE_URL"));
+    let fixture = crate::support::Fixture::on(before.clone());
+    services.kill("postgres");
+    services.start(&["postgres"]);
+    assert_eq!(services.addresses(), before);
+    let schemas = format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{}'", fixture.prefix);
+    assert_eq!(fixture.number(&schemas), 1);
+}
