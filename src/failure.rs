@@ -4,12 +4,15 @@
 //! - A *dependency* failure is something being away: wait and try again, for as long as it takes.
 //! - A *contract* failure needs a person: the stream stops and says what to do.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use anyhow::anyhow;
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 
-use crate::{registry::LookupError, sql::said};
+use crate::{
+    registry::{Away, LookupError, RegistryError},
+    sql::said,
+};
 
 /// Why something could not be done, by what happens next.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,27 @@ pub enum Failure {
     /// Stop the stream.
     #[error("{0:#}")]
     Contract(anyhow::Error),
+}
+
+impl Failure {
+    /// How long the dependency asked to be left alone, where it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Failure::Dependency(error) = self else { return None };
+        let away = |cause: &'_ (dyn std::error::Error + 'static)| {
+            let lookup = cause.downcast_ref().and_then(|error| match error {
+                LookupError::Away(Away { retry_after, .. }) => *retry_after,
+                _ => None,
+            });
+            let call = || {
+                cause.downcast_ref().and_then(|error| match error {
+                    RegistryError::Away(Away { retry_after, .. }) => *retry_after,
+                    _ => None,
+                })
+            };
+            lookup.or_else(call).or_else(|| cause.downcast_ref::<Away>()?.retry_after)
+        };
+        error.chain().find_map(away)
+    }
 }
 
 /// Why one record is refused.
@@ -231,6 +255,20 @@ mod tests {
         ] {
             assert_eq!(sqlstate(code), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn a_dependency_is_left_alone_for_as_long_as_it_asks() {
+        use anyhow::Context;
+
+        let retry_after = Some(Duration::from_secs(7));
+        let away = Away { detail: "429".into(), retry_after };
+        let lookup = Failure::from(LookupError::Away(away.clone()));
+        assert_eq!(lookup.retry_after(), retry_after);
+        let call = Err::<(), _>(RegistryError::Away(away)).context("can't list").unwrap_err();
+        assert_eq!(Failure::Dependency(call).retry_after(), retry_after);
+        assert_eq!(Failure::Dependency(anyhow!("gone")).retry_after(), None);
+        assert_eq!(Failure::from(LookupError::Refused("401".into())).retry_after(), None);
     }
 
     #[test]
