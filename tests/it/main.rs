@@ -8,6 +8,7 @@
 
 mod avro;
 mod bad_input;
+mod breaker;
 mod cli;
 mod contract_failures;
 mod contracts;
@@ -15,6 +16,7 @@ mod dead_letters;
 mod decoded;
 mod evolution;
 mod fates;
+mod gaps;
 mod idempotence;
 mod logs;
 mod other_languages;
