@@ -25,6 +25,7 @@ mod producing;
 mod proxy;
 mod refused_rows;
 mod restart;
+mod scripted_registry;
 mod services;
 mod shutdown;
 mod support;
