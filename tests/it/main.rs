@@ -8,6 +8,7 @@
 
 mod avro;
 mod bad_input;
+mod chaos_plan;
 mod cli;
 mod contract_failures;
 mod contracts;

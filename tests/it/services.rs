@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -30,6 +31,15 @@ impl Services {
         };
         services.start(&services.names);
         services
+    }
+
+    /// Stops them and keeps their data, for somebody to look at; gives the folder.
+    pub fn keep(mut self) -> PathBuf {
+        self.state.disable_cleanup(true);
+        self.thaw_all();
+        _ = self.script(&["down"]).output();
+        self.names.clear();
+        self.state.path().to_owned()
     }
 
     /// Where they are; those that were not started are those of `make test`.
@@ -88,6 +98,13 @@ impl Services {
         assert!(status.unwrap().success(), "no process of {name}");
     }
 
+    /// One that was left frozen can't stop.
+    fn thaw_all(&self) {
+        for name in &self.names {
+            _ = Command::new("pkill").args(["-s", &self.session(name), "-CONT"]).status();
+        }
+    }
+
     /// Each service leads a session; Postgres's processes have groups of their own in it.
     fn session(&self, name: &str) -> String {
         let pid = std::fs::read_to_string(self.state.path().join(format!("run/{name}.pid")));
@@ -114,10 +131,10 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        for name in &self.names {
-            // one that was left frozen can't stop
-            _ = Command::new("pkill").args(["-s", &self.session(name), "-CONT"]).status();
+        if self.names.is_empty() {
+            return;
         }
+        self.thaw_all();
         _ = self.script(&["reset"]).output();
     }
 }

@@ -581,6 +581,16 @@ impl Running {
         self.wait()
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// SIGTERM alone.
     pub fn ask_to_end(&self) {
         let pid = self.child.id().to_string();
