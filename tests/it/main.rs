@@ -9,6 +9,7 @@
 mod avro;
 mod bad_input;
 mod breaker;
+mod chaos_plan;
 mod cli;
 mod contract_failures;
 mod contracts;
