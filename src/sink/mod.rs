@@ -16,6 +16,7 @@ use std::{collections::HashSet, ops::Range};
 
 use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
 
+pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
 pub(crate) use dead_letters::headers_from_json;
 pub use ledger::{Written, next_offsets};
