@@ -75,8 +75,8 @@ impl Judge<'_> {
             self.gap(Check::Offsets, place, log.low, first - 1, said);
         }
         if entry.next_offset > log.high {
-            let said = "accounted for, and behind the end of the log: the topic was truncated or \
-                        made anew; give the stream another topic, or delete its rows of the ledger";
+            let said = "accounted for, and beyond the end of the log: the topic was truncated or made \
+                        anew; give the stream another topic";
             let from = entry.first_offset.max(log.high);
             return self.gap(Check::Offsets, place, from, entry.next_offset - 1, said);
         }
@@ -103,8 +103,8 @@ impl Judge<'_> {
         let Some(head) = log.head.filter(|head| *head < log.ready) else { return };
         let mut next = log.low;
         if let Some(committed) = log.committed.filter(|committed| head < *committed) {
-            let said = "committed, and the ledger has no row of the partition: delete the consumer \
-                        group's offsets, and `sluicegate consume` reads the log from its beginning";
+            let said = "committed, and the ledger has no row of the partition: put it back from a \
+                        backup of the database";
             self.gap(Check::Offsets, place, next, committed - 1, said);
             next = committed;
         }

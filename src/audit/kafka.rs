@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use indicatif::ProgressBar;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientContext, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
     message::{BorrowedMessage, Headers as _},
     types::RDKafkaErrorCode,
@@ -44,7 +44,7 @@ pub(super) struct Watermarks {
 /// Kafka, asked by somebody who is in no group.
 pub(super) struct Kafka<'b> {
     broker: &'b Broker,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Reader>,
 }
 
 impl Kafka<'_> {
@@ -201,9 +201,24 @@ impl Kafka<'_> {
     }
 }
 
-fn reader(broker: &Broker) -> anyhow::Result<BaseConsumer> {
-    broker.consumer("sluicegate").create().context("librdkafka refuses its properties")
+fn reader(broker: &Broker) -> anyhow::Result<BaseConsumer<Reader>> {
+    let config = broker.consumer("sluicegate");
+    config.create_with_context(Reader).context("librdkafka refuses its properties")
 }
+
+/// What librdkafka tells us between records.
+struct Reader;
+
+impl ClientContext for Reader {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // reaching the end of a partition is no error
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "librdkafka");
+        }
+    }
+}
+
+impl ConsumerContext for Reader {}
 
 /// Matches a record of the dead-letter topic with its dead letter.
 fn show(message: &BorrowedMessage<'_>, settled: bool, copies: &mut Copies) {
