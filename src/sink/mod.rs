@@ -20,6 +20,7 @@ use std::{
 
 use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
 
+pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
 pub use begin::{OnGap, Place, begin};
 pub(crate) use dead_letters::headers_from_json;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody depends on a test")]
 
+mod audit;
 mod avro;
 mod bad_input;
 mod breaker;
