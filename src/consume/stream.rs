@@ -50,6 +50,9 @@ async fn run_stream(
 ) -> anyhow::Result<(Written, Option<String>)> {
     // before anything is read: what is wrong with a table is better said now than at a batch
     verify(&contract, &services, &stop).await?;
+    if stop.is_cancelled() {
+        return Ok((Written::default(), None));
+    }
     // a pause that another run noted is over
     paused::forget(&services.postgres, &contract.stream).await;
     let options = services.options.clone();
@@ -121,7 +124,8 @@ async fn verify(
     let mut outage = Outage::new(services.options.max_outage);
     loop {
         match tables::verify(&services.postgres, contract).await {
-            Err(Failure::Dependency(error)) if !stop.is_cancelled() => {
+            Err(Failure::Dependency(_)) if stop.is_cancelled() => return Ok(()),
+            Err(Failure::Dependency(error)) => {
                 let (stream, text) = (&contract.stream, format!("{error:#}"));
                 let delay = outage.failed(None).with_context(|| format!("Postgres: {text}"))?;
                 tracing::warn!(stream, error = text, "waiting to begin");
