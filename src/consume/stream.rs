@@ -93,13 +93,15 @@ async fn run_stream(
     }
     let poller = Poller {
         consumer,
+        stream: contract.stream.clone(),
         topic: contract.topic.name.clone(),
         progress: progress.clone(),
         tasks: senders,
         options,
         stop,
         opening: Opening::new(contract.clone(), services.clone()),
-        away_since: None,
+        away: None,
+        has_read: false,
         at_end: BTreeSet::new(),
         full_since: None,
         paused: BTreeSet::new(),
@@ -146,7 +148,7 @@ fn subscribe(
 ) -> anyhow::Result<BaseConsumer<Group>> {
     let topic = contract.topic.name.clone();
     let group = format!("{}.{}", services.options.group_prefix, contract.stream);
-    let context = Group { topic: topic.clone(), progress };
+    let context = Group { stream: contract.stream.clone(), topic: topic.clone(), progress };
     let consumer: BaseConsumer<Group> = services
         .broker
         .consumer(&group)
