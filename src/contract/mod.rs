@@ -4,6 +4,8 @@
 //! Everything the pipeline knows of a stream follows from it. This module does no I/O but
 //! reading those files.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod attribute;
 mod column;
 mod derived;
