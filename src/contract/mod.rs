@@ -226,3 +226,6 @@ fn avsc_files(folder: &Path) -> Result<Vec<PathBuf>, Problems> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests;
