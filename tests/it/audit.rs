@@ -103,7 +103,7 @@ fn what_has_landed_is_complete_with_its_duplicates_and_dead_letters() {
     ┌───────────────────────────────────────────────────────────────────┐
     │ readings            compared                                      │
     ╞═══════════════════════════════════════════════════════════════════╡
-    │ offsets        ok   10 offsets, of 1 partition                    │
+    │ offsets        ok   10 offsets of 1 partition                     │
     │ expired        ok   0 offsets expired unread                      │
     │ rows           ok   7 rows, 7 in the ledger                       │
     │ aggregates     ok   2 buckets of 1 table                          │
@@ -113,6 +113,10 @@ fn what_has_landed_is_complete_with_its_duplicates_and_dead_letters() {
     nothing is missing
     ");
     assert_eq!(code, 0);
+    let report: Json = serde_json::from_str(&fixture.run(&["audit", "--json"]).success()).unwrap();
+    let checks = report["streams"][0]["checks"].as_array().unwrap();
+    let figures = checks.iter().map(|check| format!("{} {}", check["check"], check["figures"]));
+    insta::assert_snapshot!(figures.collect::<Vec<_>>().join("\n"), @"");
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn every_gap_is_a_line_that_names_it() {
     ┌──────────────────────────────────────────────────────────────────────┐
     │ readings                compared                                     │
     ╞══════════════════════════════════════════════════════════════════════╡
-    │ offsets        behind   10 offsets, of 1 partition                   │
+    │ offsets        behind   10 offsets of 1 partition, 5 to be read      │
     │ expired        ok       0 offsets expired unread                     │
     │ rows           GAP      6 rows, 7 in the ledger                      │
     │ aggregates     GAP      2 buckets of 1 table                         │
@@ -194,7 +198,10 @@ fn an_aggregate_that_was_changed_is_told_from_what_the_rows_make() {
     fixture.sql("UPDATE agg_readings_minute SET value_sum = value_sum * (1 + 1e-12::float8)");
     assert_complete(&fixture);
     fixture.sql("DELETE FROM agg_readings_minute WHERE minute = '2026-05-01 12:01:00+00'");
-    insta::assert_snapshot!(found(&fixture), @"");
+    insta::assert_snapshot!(found(&fixture), @r#"
+    gap aggregates -: 1 bucket of "agg_readings_minute" not what the rows of "readings" make; to make it again: DROP TABLE "agg_readings_minute"; and `sluicegate migrate`
+      minute 2026-05-01 12:01:00+00, device d1: is missing
+    "#);
 }
 
 #[test]
@@ -284,7 +291,28 @@ fn a_copy_is_its_dead_letter_byte_for_byte() {
     fixture.sql("UPDATE dlq_events SET payload = payload || '\\x00' WHERE \"offset\" = 8");
     insta::assert_snapshot!(found(&fixture), @"gap copies 0 8 8: 1 dead letter with another key or value on [prefix].readings.dlq than in dlq_events");
     fixture.sql("UPDATE dlq_events SET payload = NULL, key = '' WHERE \"offset\" = 8");
-    insta::assert_snapshot!(found(&fixture), @"");
+    insta::assert_snapshot!(found(&fixture), @"gap copies 0 8 8: 1 dead letter with another key or value on [prefix].readings.dlq than in dlq_events");
+}
+
+#[test]
+fn a_copy_is_known_by_what_the_outbox_wrote_whatever_else_is_there() {
+    let fixture = Fixture::with_stream(readings());
+    let (topic, dead_letters) = (fixture.topic(), format!("{}.dlq", fixture.topic()));
+    // a dead letter of another pipeline that was sent here, and is one here too
+    let theirs: &[(&str, Option<&[u8]>)] = &[
+        ("__connect.errors.topic", Some(b"theirs")),
+        ("__connect.errors.partition", Some(b"7")),
+        ("__connect.errors.offset", Some(b"99")),
+        ("sluicegate.stream", Some(b"theirs")),
+    ];
+    fixture.send_with_headers(&topic, None, Some(b"no event"), theirs);
+    fixture.drain();
+    assert_complete(&fixture);
+    fixture.send_with_headers(&dead_letters, None, Some(b"no event"), theirs);
+    fixture.send(&dead_letters, Some(b"key"), None);
+    let (code, findings) = audited(&fixture, &["--drained"]);
+    insta::assert_snapshot!(findings, @"");
+    assert_eq!(code, 0);
 }
 
 #[test]
@@ -325,16 +353,16 @@ fn what_expired_before_it_was_read_is_a_gap_until_somebody_accepts_it() {
         fixture.topic()
     ));
     fixture.drain();
-    insta::assert_snapshot!(found(&fixture), @"");
+    insta::assert_snapshot!(found(&fixture), @"gap expired 0 10 14: deleted by Kafka before they were read; `sluicegate audit readings --accept-gaps` accepts that");
     let ran = fixture.run(&["audit", "--accept-gaps"]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     let (code, accepted) = audited(&fixture, &["--drained", "readings", "--accept-gaps"]);
-    insta::assert_snapshot!(accepted, @"");
+    insta::assert_snapshot!(accepted, @"accepted expired 0 10 14: deleted by Kafka before they were read");
     assert_eq!(code, 0);
     assert_eq!(audited(&fixture, &["--drained"]), (0, accepted));
 
     fixture.sql("DELETE FROM ledger_gaps");
-    insta::assert_snapshot!(found(&fixture), @"");
+    insta::assert_snapshot!(found(&fixture), @"gap expired 0 0 19: the ledger counts 5 as expired, and ledger_gaps has 0");
 }
 
 #[test]
@@ -404,7 +432,7 @@ fn a_topic_that_was_made_anew_or_is_gone_is_not_the_one_that_was_read() {
     insta::assert_snapshot!(gone.unwrap(), @"gap offsets 0 0 9: accounted for, and Kafka has no such partition any more: what came after them can't be known");
     fixture.create_topic(&fixture.topic(), 1);
     send(&fixture, 0..4);
-    insta::assert_snapshot!(found(&fixture), @"");
+    insta::assert_snapshot!(found(&fixture), @"gap offsets 0 4 9: accounted for, and beyond the end of the log: the topic was truncated or made anew; give the stream another topic");
 }
 
 #[test]
@@ -539,5 +567,5 @@ fn what_could_not_be_audited_is_told_from_what_is_missing_by_its_exit_code() {
     fixture.sql("DROP TABLE agg_readings_minute");
     let ran = fixture.run(&["audit", "--json"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
-    insta::assert_snapshot!(ran.one_clear_error(), @"");
+    insta::assert_snapshot!(ran.one_clear_error(), @r#"error: readings can't be audited: relation "agg_readings_minute" does not exist; `sluicegate migrate` creates what is missing"#);
 }

@@ -1,8 +1,8 @@
 use super::{
     super::{
         buckets::Buckets,
-        copies::Compared,
-        figures::{DeadLetters, Gap},
+        copies::Compared as Copies,
+        figures::{DeadLetters, Gap, Log},
     },
     *,
 };
@@ -38,7 +38,7 @@ fn complete() -> Figures {
         gaps: Vec::new(),
         rows: 12,
         buckets: vec![Buckets { table: "agg".into(), kept: 5, ..Buckets::default() }],
-        copies: Compared { letters: 4, published: 4, kept: true, ..Compared::default() },
+        copies: Copies { letters: 4, published: 4, kept: true, ..Copies::default() },
     }
 }
 
