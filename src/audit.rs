@@ -24,7 +24,7 @@ mod snapshot;
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use sqlx::{PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 
 pub use report::{Check, Checked, Finding, Report, State, StreamAudit, render};
 
@@ -52,7 +52,8 @@ pub async fn audit(
     broker: &Broker,
     options: &AuditOptions,
 ) -> anyhow::Result<Report> {
-    let mut connection = connect(postgres).await?;
+    // on a large table a slow statement is no news
+    let mut connection = connect(&postgres.clone().disable_statement_logging()).await?;
     let kafka = Kafka::new(broker)?;
     let mut streams = Vec::new();
     for contract in contracts {
