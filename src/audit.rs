@@ -90,7 +90,7 @@ async fn read(
     let mut partitions = snapshot.partitions(contract).await?;
     let after = kafka.watermarks(&topics)?;
     let copies_after = kafka.watermarks(dead_letter_topic)?;
-    for place in before.keys().filter(|place| after.contains_key(*place)) {
+    for place in after.keys() {
         partitions.entry(place.clone()).or_default();
     }
     add_logs(&mut partitions, &before, &after, &committed);
@@ -124,7 +124,9 @@ fn add_logs(
     committed: &BTreeMap<Place, i64>,
 ) {
     for (place, figures) in partitions {
-        let (Some(earlier), Some(later)) = (before.get(place), after.get(place)) else { continue };
+        let Some(later) = after.get(place) else { continue };
+        // one that was made in between has had nothing to lose
+        let earlier = before.get(place).copied().unwrap_or_default();
         figures.log = Some(Log {
             unread_below: earlier.low,
             low: later.low,

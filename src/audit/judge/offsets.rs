@@ -35,12 +35,12 @@ impl Judge<'_> {
 
     /// Every offset has one end.
     fn entry(&mut self, place: &Place, entry: &Entry) {
-        if entry.counted() != entry.offsets() {
-            let said = format!(
-                "the ledger counts {} for {}",
-                counted(entry.counted(), "end"),
-                counted(entry.offsets(), "offset")
+        if entry.counted() != Some(entry.offsets()) {
+            let counts = entry.counted().map_or_else(
+                || "the ledger has a count below zero".to_owned(),
+                |ends| format!("the ledger counts {}", counted(ends, "end")),
             );
+            let said = format!("{counts} for {}", counted(entry.offsets(), "offset"));
             self.gap(Check::Offsets, place, entry.first_offset, entry.next_offset - 1, said);
         }
     }
