@@ -472,6 +472,9 @@ fn what_could_not_be_audited_is_told_from_what_is_missing_by_its_exit_code() {
     let ran = fixture.run(&[&["audit"], &nowhere[..]].concat());
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
     insta::assert_snapshot!(ran.one_clear_error(), @"error: readings can't be audited: no Kafka broker answers; start one with `make up`, or set KAFKA_BROKERS");
+    let ran = fixture.run(&["audit", "--database-url", "postgres://u:p@127.0.0.1:1/none"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    insta::assert_snapshot!(ran.one_clear_error(), @"error: can't connect to Postgres at 127.0.0.1:1: Connection refused (os error 111); start it with `make up`, or set DATABASE_URL");
     fixture.sql("DROP TABLE agg_readings_minute");
     let ran = fixture.run(&["audit", "--json"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
