@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats audit test lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume stats audit test fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -55,6 +55,9 @@ audit: ## Prove that nothing was lost, or name what is missing
 
 test: ## All tests, against real services; ARGS go to cargo test
 	@scripts/test $(ARGS)
+
+fuzz: ## Throw made-up bytes at what meets foreign ones, SECONDS=60 for each of TARGETS
+	@scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 lint: ## Formatting, clippy, documentation, shell scripts
 	@scripts/lint

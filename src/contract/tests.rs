@@ -84,6 +84,9 @@ fn replace(json: &mut Json, place: &mut usize, with: &Json) {
 }
 
 proptest! {
+    // each tries seventeen rules on a handful of events
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
     #[test]
     fn any_text_is_a_contract_or_has_problems(text: String) {
         read(text);
