@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -44,6 +45,15 @@ impl Services {
         services
     }
 
+    /// Stops them and keeps their data, for somebody to look at; gives the folder.
+    pub fn keep(mut self) -> PathBuf {
+        self.state.disable_cleanup(true);
+        self.thaw_all();
+        _ = self.script(&["down"]).output();
+        self.names.clear();
+        self.state.path().to_owned()
+    }
+
     /// Where they are; those that were not started are those of `make test`.
     pub fn addresses(&self) -> Addresses {
         // `scripts/services env` would ask for all three
@@ -78,10 +88,9 @@ impl Services {
 
     /// SIGKILL to a service and its children; they are gone then.
     pub fn kill(&self, name: &str) {
-        let session = self.session(name);
-        self.signal(name, "KILL");
-        let left = || Command::new("pgrep").args(["-s", &session]).output().unwrap().stdout;
-        assert!(poll(|| left().is_empty().then_some(())).is_some(), "{name} does not die");
+        let processes = self.signal(name, "KILL");
+        let gone = poll(|| (!processes.iter().any(|id| is_running(id))).then_some(()));
+        assert!(gone.is_some(), "{name} does not die");
     }
 
     /// SIGSTOP: it holds its connections and does nothing.
@@ -94,16 +103,33 @@ impl Services {
         self.signal(name, "CONT");
     }
 
-    fn signal(&self, name: &str, signal: &str) {
-        let args = ["-s", &self.session(name), &format!("-{signal}")];
-        let status = Command::new("pkill").args(args).status();
-        assert!(status.unwrap().success(), "no process of {name}");
+    /// Gives the processes that it went to.
+    fn signal(&self, name: &str, signal: &str) -> Vec<String> {
+        let processes = self.processes(name);
+        assert!(!processes.is_empty(), "no process of {name}");
+        // a child may be gone by now
+        _ = Command::new("kill").args(["-s", signal]).args(&processes).output();
+        processes
     }
 
-    /// Each service leads a session; Postgres's processes have groups of their own in it.
-    fn session(&self, name: &str) -> String {
-        let pid = std::fs::read_to_string(self.state.path().join(format!("run/{name}.pid")));
-        pid.unwrap_or_default().trim().to_owned()
+    /// One that was left frozen can't stop.
+    fn thaw_all(&self) {
+        for name in &self.names {
+            _ = Command::new("kill").args(["-s", "CONT"]).args(self.processes(name)).output();
+        }
+    }
+
+    /// The service's own process and then its children: those of Postgres have sessions of their
+    /// own.
+    fn processes(&self, name: &str) -> Vec<String> {
+        let id = std::fs::read_to_string(self.state.path().join(format!("run/{name}.pid")));
+        let id = id.unwrap_or_default().trim().to_owned();
+        if !is_running(&id) {
+            return Vec::new();
+        }
+        let children = Command::new("pgrep").args(["-P", &id]).output().unwrap().stdout;
+        let children = String::from_utf8(children).unwrap();
+        std::iter::once(id).chain(children.lines().map(str::to_owned)).collect()
     }
 
     fn run(&self, args: &[&str]) {
@@ -126,16 +152,23 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        for name in &self.names {
-            // one that was left frozen can't stop
-            _ = Command::new("pkill").args(["-s", &self.session(name), "-CONT"]).status();
+        if self.names.is_empty() {
+            return;
         }
+        self.thaw_all();
         _ = self.script(&["reset"]).output();
     }
 }
 
+/// Of a process that is dead and not yet buried there is no command line.
+fn is_running(id: &str) -> bool {
+    let id: Option<u32> = id.parse().ok();
+    let line = id.and_then(|id| std::fs::read(format!("/proc/{id}/cmdline")).ok());
+    line.is_some_and(|line| !line.is_empty())
+}
+
 /// A port that is free, and that no connection of anybody's gets for its own end.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let random = std::iter::repeat_with(|| rand::rng().random_range(12_000..32_000));
     random.take(1_000).find(is_free).expect("a free port")

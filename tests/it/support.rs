@@ -588,6 +588,16 @@ impl Running {
         self.wait()
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// SIGTERM alone.
     pub fn ask_to_end(&self) {
         self.signal("TERM");

@@ -1,0 +1,217 @@
+//! The consumers: started, killed, frozen, told to end, and what they say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    events::Stream,
+    support::{Fixture, Running},
+    wait,
+};
+
+/// How long a member that is told to end may take.
+const END: Duration = Duration::from_secs(60);
+
+/// What every member runs with: a session that is soon over, and batches small enough that a
+/// fault is seldom between two of them.
+const CONSUME: [&str; 9] = [
+    "consume",
+    "--kafka-property",
+    "session.timeout.ms=6000",
+    "--kafka-property",
+    "heartbeat.interval.ms=1500",
+    "--batch-rows",
+    "400",
+    "--unknown-schema-attempts",
+    "5",
+];
+
+/// The consumers that run, and what is remembered of those that do not any more.
+#[derive(Default)]
+pub struct Members {
+    running: Vec<Member>,
+    started: usize,
+    /// The most memory that any of them ever had, in kilobytes.
+    pub peak_memory: u64,
+    /// How often partitions were assigned.
+    pub assignments: usize,
+}
+
+/// One consumer process, with a member in the group of every stream.
+pub struct Member {
+    pub number: usize,
+    process: Running,
+}
+
+/// A point in all the members' logs.
+pub struct Mark(BTreeMap<usize, usize>);
+
+impl Members {
+    /// Starts one more; gives its number.
+    pub fn join(&mut self, fixture: &Fixture) -> usize {
+        self.started += 1;
+        let process = fixture.start(&CONSUME);
+        self.running.push(Member { number: self.started, process });
+        self.started
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.running.len()
+    }
+
+    /// One of them, by a number that was drawn.
+    pub fn draw(&mut self, draw: u64) -> &mut Member {
+        let index = usize::try_from(draw).unwrap_or(0) % self.running.len();
+        &mut self.running[index]
+    }
+
+    /// kill -9; gives the partitions that it had.
+    pub fn kill(&mut self, number: usize) -> anyhow::Result<BTreeSet<(Stream, i32)>> {
+        let mut member = self.take(number)?;
+        ensure!(member.process.has_ended().is_none(), "member {number} had ended before");
+        member.process.kill();
+        let log = self.remember(&member);
+        Ok(partitions(&log))
+    }
+
+    /// SIGTERM: it ends with what it has in hand, and then its exit code is 0. Gives how long
+    /// that took.
+    pub fn terminate(&mut self, number: usize) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        let member = self.take(number)?;
+        member.process.ask_to_end();
+        self.ended(member)?;
+        Ok(began.elapsed())
+    }
+
+    /// SIGTERM to all of them at once.
+    pub fn terminate_all(&mut self) -> anyhow::Result<()> {
+        let members: Vec<Member> = self.running.drain(..).collect();
+        members.iter().for_each(|member| member.process.ask_to_end());
+        members.into_iter().try_for_each(|member| self.ended(member))
+    }
+
+    fn ended(&mut self, mut member: Member) -> anyhow::Result<()> {
+        let number = member.number;
+        self.peak_memory = self.peak_memory.max(member.memory());
+        let what = format!("member {number} to end after SIGTERM");
+        let ended = wait::until(&what, END, || member.process.has_ended());
+        let log = self.remember(&member);
+        let status = ended.with_context(|| tail(&log))?;
+        ensure!(status.code() == Some(0), "member {number} ended with {status}: {}", tail(&log));
+        let done = log.lines().filter(|line| line.contains(" done ")).count();
+        // one that was told to end before it had begun has nothing to finish
+        let began = log.contains("partitions assigned");
+        let all = !began || done == Stream::ALL.len();
+        ensure!(all, "member {number} finished {done} streams: {}", tail(&log));
+        Ok(())
+    }
+
+    fn take(&mut self, number: usize) -> anyhow::Result<Member> {
+        let mut all = self.running.iter();
+        let index = all.position(|member| member.number == number).context("no such member")?;
+        // while it still has memory to look at
+        let memory = self.running[index].memory();
+        self.peak_memory = self.peak_memory.max(memory);
+        Ok(self.running.remove(index))
+    }
+
+    fn remember(&mut self, member: &Member) -> String {
+        let log = member.process.log();
+        self.assignments += assignments(&log);
+        log
+    }
+
+    /// Where the logs end now.
+    pub fn mark(&self) -> Mark {
+        let end = |member: &Member| (member.number, member.process.log().len());
+        Mark(self.running.iter().map(end).collect())
+    }
+
+    /// The first line since a mark, of those that run, that is of a kind.
+    pub fn said(&self, since: &Mark, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        self.running.iter().find_map(|member| {
+            let log = member.process.log();
+            let from = since.0.get(&member.number).copied().unwrap_or(0);
+            let line = log.get(from..)?.lines().find(|line| is_it(line))?.to_owned();
+            Some(line)
+        })
+    }
+
+    /// How often partitions were assigned since a mark, to members other than one.
+    pub fn assigned_since(&self, since: &Mark, but: Option<usize>) -> usize {
+        let others = self.running.iter().filter(|member| Some(member.number) != but);
+        let of = |member: &Member| {
+            let from = since.0.get(&member.number).copied().unwrap_or(0);
+            member.process.log().get(from..).map_or(0, assignments)
+        };
+        others.map(of).sum()
+    }
+
+    /// Fails if a member has ended that nobody ended.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        for member in &mut self.running {
+            if let Some(status) = member.process.has_ended() {
+                let log = member.process.log();
+                anyhow::bail!("member {} ended by itself, {status}: {}", member.number, tail(&log));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    /// SIGSTOP.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    /// The most memory that it had so far, in kilobytes.
+    fn memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    }
+}
+
+fn assignments(log: &str) -> usize {
+    log.lines().filter(|line| line.contains("partitions assigned")).count()
+}
+
+/// The partitions that a member had at last.
+fn partitions(log: &str) -> BTreeSet<(Stream, i32)> {
+    let of = |stream: Stream| {
+        let topic = format!(".{}\"", stream.name());
+        let last = log.lines().rfind(|line| {
+            line.contains(&topic)
+                && (line.contains("partitions assigned") || line.contains("partitions taken away"))
+        });
+        let numbers = last.and_then(|line| line.split_once("partitions={")).map_or("", |(_, n)| n);
+        let numbers = numbers.trim_end_matches('}').split(", ").filter_map(|n| n.parse().ok());
+        numbers.map(move |partition| (stream, partition)).collect::<Vec<_>>()
+    };
+    Stream::ALL.into_iter().flat_map(of).collect()
+}
+
+/// The end of a log.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
