@@ -11,55 +11,40 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 
-use super::{CONSUME, LONG, produced_on};
+use super::{CONSUME, LONG};
 use crate::{
     services::Services,
     support::{Fixture, Read, Running, contract, poll},
     telemetry::{OFFSETS, STREAM, assert_all_landed, produce, topic},
 };
 
-/// So many events before the broker is away, and as many after.
+/// So many events before each outage.
 const EVENTS: i64 = 2_000;
 
-#[test]
-fn a_broker_that_is_stopped_and_started_costs_nothing() {
-    let services = Services::up(&["kafka"]);
-    goes_and_comes_back(&services, || services.stop(&["kafka"]), || services.start(&["kafka"]));
-}
+/// How the broker breaks, and how that is mended.
+const OUTAGES: [[fn(&Services); 2]; 3] = [
+    [|services| services.stop(&["kafka"]), |services| services.start(&["kafka"])],
+    [|services| services.kill("kafka"), |services| services.start(&["kafka"])],
+    [|services| services.freeze("kafka"), |services| services.thaw("kafka")],
+];
 
 #[test]
-fn a_broker_that_is_killed_and_started_costs_nothing() {
+fn a_broker_that_is_stopped_and_killed_and_hangs_costs_nothing() {
     let services = Services::up(&["kafka"]);
-    goes_and_comes_back(&services, || services.kill("kafka"), || services.start(&["kafka"]));
-}
-
-/// A consumer at work when the broker breaks, with offsets to commit and dead letters to publish.
-fn goes_and_comes_back(services: &Services, breaks: impl Fn(), mends: impl Fn()) {
-    let fixture = produced_on(services.addresses(), EVENTS);
-    let held = fixture.hold_at(EVENTS / 3);
+    let fixture = Fixture::on(services.addresses()).and_partitions(STREAM, contract(STREAM), 3);
     let mut running = fixture.start(&CONSUME);
-    fixture.wait_until_held();
-    breaks();
-    drop(held);
-    running.wait_for_log("waiting for Kafka");
-    mends();
-    fixture.run(&produce(&EVENTS.to_string())).success();
-    lands_and_publishes_everything(&fixture, running);
-}
-
-#[test]
-fn a_broker_that_hangs_for_longer_than_a_session_costs_nothing() {
-    let services = Services::up(&["kafka"]);
-    let fixture = produced_on(services.addresses(), EVENTS);
-    let held = fixture.hold_at(EVENTS / 3);
-    let mut running = fixture.start(&CONSUME);
-    fixture.wait_until_held();
-    services.freeze("kafka");
-    drop(held);
-    let since = Instant::now();
-    running.wait_for("end of the outage", || since.elapsed() > LONG);
-    services.thaw("kafka");
-    fixture.run(&produce(&EVENTS.to_string())).success();
+    for (round, [breaks, mends]) in (0..).zip(OUTAGES) {
+        let held = fixture.hold_at(round * EVENTS + EVENTS / 3);
+        fixture.run(&produce(&EVENTS.to_string())).success();
+        fixture.wait_until_held();
+        // there are offsets to commit then, and dead letters to publish
+        breaks(&services);
+        drop(held);
+        let since = Instant::now();
+        running.wait_for("end of the outage", || since.elapsed() > LONG);
+        mends(&services);
+    }
+    assert!(running.log().contains("waiting for Kafka"), "{}", running.log());
     lands_and_publishes_everything(&fixture, running);
 }
 
@@ -73,7 +58,7 @@ fn a_leader_that_is_lost_under_load_costs_nothing() {
     create_topic(&fixture, &dead_letters, &[&[2, 1, 3]]);
     fixture.run(&["register"]).success();
     fixture.run(&["migrate"]).success();
-    let mut running = fixture.start(&CONSUME);
+    let running = fixture.start(&CONSUME);
     let mut load = fixture.start(&[&produce("12000")[..], &["--rate", "1000"]].concat());
     fixture.wait_until(OFFSETS, |landed| landed > 1_000);
     services.kill("kafka-2");
@@ -82,8 +67,6 @@ fn a_leader_that_is_lost_under_load_costs_nothing() {
     });
     assert_eq!(load.wait(), Some(0), "{}", load.log());
     lands_and_publishes_everything(&fixture, running);
-    // the brokers keep what the fixture deletes
-    services.start(&["kafka-2"]);
 }
 
 /// Waits until everything that is on the topic has landed, and every dead letter is on its own.

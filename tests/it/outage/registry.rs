@@ -11,12 +11,12 @@ use std::{
 
 use serde_json::json;
 
-use super::{CONSUME, Member, members, produced_on};
+use super::{CONSUME, Member, produced_on};
 use crate::{
     scripted_registry::{Answer, ScriptedRegistry},
     services::Services,
     support::{Fixture, readings},
-    telemetry::OFFSETS,
+    telemetry::{OFFSETS, STREAM},
 };
 
 /// How many events there are.
@@ -29,7 +29,7 @@ fn a_registry_that_is_stopped_and_started_costs_nothing() {
     services.stop(&["registry"]);
     let mut running = fixture.start(&CONSUME);
     running.wait_for_log("waiting for the schema registry");
-    let mut member = Member { fixture: &fixture, id: members(&fixture), running };
+    let mut member = Member::of(&fixture, STREAM, running);
     member.outlasts_max_poll_interval();
     assert_eq!(fixture.number(OFFSETS), 0);
     services.start(&["registry"]);
