@@ -20,6 +20,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One stream's membership.
 pub(super) struct Group {
+    pub(super) stream: String,
     pub(super) topic: String,
     pub(super) progress: Arc<Progress>,
 }
@@ -53,7 +54,7 @@ impl Group {
     fn given(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let partitions: BTreeSet<i32> =
             partitions.elements().iter().map(|element| element.partition()).collect();
-        tracing::info!(topic = self.topic, ?partitions, "partitions assigned");
+        tracing::info!(stream = self.stream, ?partitions, "partitions assigned");
         self.progress.assign(partitions);
         // nothing is fetched before it is known from where
         self.say(consumer.assign(&TopicPartitionList::new()));
@@ -63,12 +64,12 @@ impl Group {
         self.progress.revoke(PATIENCE);
         commit(consumer, &self.topic, &self.progress.take_landed(), CommitMode::Sync);
         self.say(consumer.unassign());
-        tracing::info!(topic = self.topic, "partitions taken away");
+        tracing::info!(stream = self.stream, "partitions taken away");
     }
 
     fn say(&self, result: KafkaResult<()>) {
         if let Err(error) = result {
-            tracing::warn!(topic = self.topic, %error, "rebalancing failed; it will be tried again");
+            tracing::warn!(stream = self.stream, %error, "rebalancing failed; it will be tried again");
         }
     }
 }
@@ -90,7 +91,7 @@ impl ConsumerContext for Group {
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::warn!(topic = self.topic, %error, "offsets not committed; their events will be read again");
+            tracing::warn!(stream = self.stream, %error, "offsets not committed; their events will be read again");
         }
     }
 }
@@ -99,7 +100,7 @@ impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
         // reaching the end of a partition is no error
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(topic = self.topic, %error, reason, "librdkafka");
+            tracing::warn!(stream = self.stream, %error, reason, "librdkafka");
         }
     }
 }

@@ -27,7 +27,7 @@ use super::{
     progress::Progress,
     receive::record,
 };
-use crate::{batch::Record, failure::Failure, retry::TooLong};
+use crate::{batch::Record, failure::Failure, metrics, retry::TooLong};
 
 /// How long a poll waits for a record.
 const POLL: Duration = Duration::from_millis(50);
@@ -47,6 +47,7 @@ pub(super) type Handed = (u64, Record);
 /// The polling thread's own.
 pub(super) struct Poller {
     pub(super) consumer: BaseConsumer<Group>,
+    pub(super) stream: String,
     pub(super) topic: String,
     pub(super) progress: Arc<Progress>,
     pub(super) tasks: Vec<UnboundedSender<Handed>>,
@@ -54,7 +55,9 @@ pub(super) struct Poller {
     pub(super) stop: CancellationToken,
     pub(super) opening: Opening,
     /// Since when Kafka has been complained about.
-    pub(super) away_since: Option<Instant>,
+    pub(super) away: Option<(Instant, metrics::Waiting)>,
+    /// Whether Kafka has let us in before.
+    pub(super) has_read: bool,
     /// Partitions whose end has been reached.
     pub(super) at_end: BTreeSet<i32>,
     /// Since when a sink task has been full.
@@ -92,6 +95,7 @@ impl Poller {
             Step::Stop(reason) => self.progress.stop(reason),
             Step::Read(begins) => match self.consumer.assign(&list(&self.topic, &begins)) {
                 Ok(()) => {
+                    self.has_read = true;
                     self.progress.opened(begins);
                     *epoch = self.progress.epoch();
                 }
@@ -127,12 +131,12 @@ impl Poller {
                 // fetched before the partitions were to be opened anew
                 Some(Ok(_)) if !self.opening.is_open() => {}
                 Some(Ok(message)) => {
-                    self.away_since = None;
+                    self.away = None;
                     self.at_end.remove(&message.partition());
                     bytes += hand_over(&message, &self.tasks, &self.progress);
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.away_since = None;
+                    self.away = None;
                     self.at_end.insert(partition);
                     break;
                 }
@@ -206,42 +210,41 @@ impl Poller {
             false => self.consumer.resume(&list),
         };
         match result {
-            Ok(()) => tracing::info!(topic = self.topic, task, paused, "back-pressure"),
-            Err(error) => tracing::warn!(topic = self.topic, %error, "can't pause or resume"),
+            Ok(()) => tracing::info!(stream = self.stream, task, paused, "back-pressure"),
+            Err(error) => tracing::warn!(stream = self.stream, %error, "can't pause or resume"),
         }
     }
 
     fn failed(&mut self, error: KafkaError) {
         // there is nothing at the offset that we wanted, or any more
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            tracing::warn!(topic = self.topic, "Kafka no longer has what is to be read next");
+            tracing::warn!(stream = self.stream, "Kafka no longer has what is to be read next");
             return self.reopen();
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        match Failure::from(error) {
-            Failure::Dependency(error) if !fatal => {
-                self.away_since.get_or_insert_with(Instant::now);
-                tracing::warn!(
-                    topic = self.topic,
-                    error = format!("{error:#}"),
-                    "waiting for Kafka"
-                );
-            }
-            failure => self.progress.stop(format!("Kafka refuses us: {failure}")),
+        // a broker that goes away in the middle of a handshake looks like one without TLS
+        let handshake = self.has_read && error.rdkafka_error_code() == Some(RDKafkaErrorCode::SSL);
+        let failure = Failure::from(error);
+        if !fatal && (handshake || matches!(failure, Failure::Dependency(_))) {
+            let waits = || (Instant::now(), metrics::waiting(&self.stream, "Kafka"));
+            self.away.get_or_insert_with(waits);
+            tracing::warn!(stream = self.stream, error = %failure, "waiting for Kafka");
+        } else {
+            self.progress.stop(format!("Kafka refuses us: {failure}"));
         }
     }
 
     /// Ends the stream when Kafka has been away for too long. It says when it goes away and not when
     /// it is back, so it is asked before.
     fn give_up_on_kafka(&mut self) {
-        let (Some(since), Some(longest)) = (self.away_since, self.options.max_outage) else {
+        let (Some((since, _)), Some(longest)) = (&self.away, self.options.max_outage) else {
             return;
         };
         if since.elapsed() < longest {
             return;
         }
         match self.consumer.fetch_metadata(Some(&self.topic), SIGN_OF_LIFE) {
-            Ok(_) => self.away_since = None,
+            Ok(_) => self.away = None,
             Err(error) => {
                 self.progress.stop(format!("Kafka: {}: {error}", TooLong(longest)));
             }

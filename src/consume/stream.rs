@@ -50,6 +50,9 @@ async fn run_stream(
 ) -> anyhow::Result<(Written, Option<String>)> {
     // before anything is read: what is wrong with a table is better said now than at a batch
     verify(&contract, &services, &stop).await?;
+    if stop.is_cancelled() {
+        return Ok((Written::default(), None));
+    }
     // a pause that another run noted is over
     paused::forget(&services.postgres, &contract.stream).await;
     let options = services.options.clone();
@@ -90,13 +93,15 @@ async fn run_stream(
     }
     let poller = Poller {
         consumer,
+        stream: contract.stream.clone(),
         topic: contract.topic.name.clone(),
         progress: progress.clone(),
         tasks: senders,
         options,
         stop,
         opening: Opening::new(contract.clone(), services.clone()),
-        away_since: None,
+        away: None,
+        has_read: false,
         at_end: BTreeSet::new(),
         full_since: None,
         paused: BTreeSet::new(),
@@ -121,7 +126,8 @@ async fn verify(
     let mut outage = Outage::new(services.options.max_outage);
     loop {
         match tables::verify(&services.postgres, contract).await {
-            Err(Failure::Dependency(error)) if !stop.is_cancelled() => {
+            Err(Failure::Dependency(_)) if stop.is_cancelled() => return Ok(()),
+            Err(Failure::Dependency(error)) => {
                 let (stream, text) = (&contract.stream, format!("{error:#}"));
                 let delay = outage.failed(None).with_context(|| format!("Postgres: {text}"))?;
                 tracing::warn!(stream, error = text, "waiting to begin");
@@ -142,7 +148,7 @@ fn subscribe(
 ) -> anyhow::Result<BaseConsumer<Group>> {
     let topic = contract.topic.name.clone();
     let group = format!("{}.{}", services.options.group_prefix, contract.stream);
-    let context = Group { topic: topic.clone(), progress };
+    let context = Group { stream: contract.stream.clone(), topic: topic.clone(), progress };
     let consumer: BaseConsumer<Group> = services
         .broker
         .consumer(&group)
