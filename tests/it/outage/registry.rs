@@ -102,10 +102,10 @@ fn a_registry_that_says_when_to_come_again_is_not_asked_before() {
     }
 }
 
-/// A stream with events on its topic.
+/// A stream with events for both sink tasks on its topic.
 fn produced() -> Fixture {
-    let fixture = Fixture::with_stream(readings());
-    let row = |n: i64| json!({"event_id": uuid::Uuid::new_v4().to_string(), "device": "d", "ts": n, "value": 1});
+    let fixture = Fixture::with_partitions("readings", readings(), 2);
+    let row = |n: i64| json!({"event_id": uuid::Uuid::new_v4().to_string(), "device": n.to_string(), "ts": n, "value": 1});
     fixture.produce("readings", &(0..EVENTS).map(row).collect::<Vec<_>>());
     fixture
 }
