@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats test lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume stats audit test lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -50,6 +50,9 @@ consume: ## Land all that is in the topics in Postgres; FOLLOW=1 goes on until s
 stats: ## Row counts, dead letters, lag
 	$(WITH) $(SLUICEGATE) stats $(ARGS)
 
+audit: ## Prove that nothing was lost, or name what is missing
+	$(WITH) $(SLUICEGATE) audit $(ARGS)
+
 test: ## All tests, against real services; ARGS go to cargo test
 	@scripts/test $(ARGS)
 
@@ -65,7 +68,7 @@ build: ## The release binary, target/release/sluicegate
 clean: ## Delete what was built
 	cargo clean
 
-check migrate register produce consume stats build: | tools
+check migrate register produce consume stats audit build: | tools
 
 tools:
 	@scripts/install build

@@ -31,6 +31,28 @@
 //!
 //! What decides is pure and apart from what reads and writes: [`contract`], [`wire`], [`codec`],
 //! [`check`], [`label`] and [`failure`] need no service.
+//!
+//! Foreign bytes, files and configuration arrive nearly everywhere, so what could panic on them, or
+//! lose a part of a number, is denied everywhere; a place that can't meet them says so in its
+//! `expect` or `allow`.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod contract;
 

@@ -84,16 +84,16 @@ fn to_cel(value: &Value) -> Cel {
         Value::Record(fields) => {
             map(fields.iter().map(|(name, value)| (name.as_str(), to_cel(value))))
         }
-        Value::Date(days) => instant(i128::from(*days) * 86_400_000_000_000),
+        Value::Date(days) => instant(i128::from(*days).saturating_mul(86_400_000_000_000)),
         Value::TimeMillis(millis) => {
             Cel::Duration(chrono::Duration::milliseconds(i64::from(*millis)))
         }
         Value::TimeMicros(micros) => Cel::Duration(chrono::Duration::microseconds(*micros)),
         Value::TimestampMillis(at) | Value::LocalTimestampMillis(at) => {
-            instant(i128::from(*at) * 1_000_000)
+            instant(i128::from(*at).saturating_mul(1_000_000))
         }
         Value::TimestampMicros(at) | Value::LocalTimestampMicros(at) => {
-            instant(i128::from(*at) * 1_000)
+            instant(i128::from(*at).saturating_mul(1_000))
         }
         Value::TimestampNanos(at) | Value::LocalTimestampNanos(at) => instant(i128::from(*at)),
         Value::Decimal(decimal) => Cel::Float(big_to_double(&BigInt::from(decimal.clone()))),

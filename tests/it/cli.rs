@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 #[test]
 fn every_verb_explains_itself() {
     insta::assert_snapshot!("help", help(&[]));
-    for verb in ["check", "register", "migrate", "produce", "consume", "stats"] {
+    for verb in ["check", "register", "migrate", "produce", "consume", "stats", "audit"] {
         insta::assert_snapshot!(format!("help_of_{verb}"), help(&[verb]));
     }
 }
