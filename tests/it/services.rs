@@ -15,18 +15,30 @@ use crate::support::{Addresses, poll, repository};
 /// gone when the value is dropped.
 pub struct Services {
     state: TempDir,
-    /// So that no other test takes the port of a service that is down for a while.
-    ports: Vec<(&'static str, String)>,
+    /// What `scripts/services` is told; ports among it, so that no other test takes the port of a
+    /// service that is down for a while.
+    variables: Vec<(&'static str, String)>,
     names: Vec<&'static str>,
 }
 
 impl Services {
     /// Starts `kafka`, `registry` or `postgres`, and waits until they answer.
     pub fn up(names: &[&'static str]) -> Services {
+        Services::with_brokers(1, names)
+    }
+
+    /// Starts a cluster of three brokers: `kafka`, which is the controller too, `kafka-2` and
+    /// `kafka-3`, whose numbers are 1 to 3.
+    pub fn kafka_cluster() -> Services {
+        Services::with_brokers(3, &["kafka", "kafka-2", "kafka-3"])
+    }
+
+    fn with_brokers(brokers: usize, names: &[&'static str]) -> Services {
         let ports = ["KAFKA_PORT", "SCHEMA_REGISTRY_PORT", "POSTGRES_PORT"];
+        let ports = ports.map(|name| (name, free_port().to_string()));
         let services = Services {
             state: TempDir::new().unwrap(),
-            ports: ports.map(|name| (name, free_port().to_string())).into(),
+            variables: [&ports[..], &[("KAFKA_BROKER_COUNT", brokers.to_string())]].concat(),
             names: names.into(),
         };
         services.start(&services.names);
@@ -132,7 +144,7 @@ impl Services {
             .args(args)
             .env("SLUICEGATE_STATE", self.state.path())
             .env("SLUICEGATE_SERVICES", "native")
-            .envs(self.ports.iter().cloned())
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null());
         command
     }

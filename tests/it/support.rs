@@ -605,13 +605,8 @@ impl Running {
 
     /// A signal, such as STOP or CONT.
     pub fn signal(&self, signal: &str) {
-        let args = [format!("-{signal}"), self.pid().to_string()];
+        let args = [format!("-{signal}"), self.id().to_string()];
         assert!(Command::new("kill").args(args).status().unwrap().success());
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Waits for its own end; gives the exit code.
