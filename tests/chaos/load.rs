@@ -36,8 +36,8 @@ pub struct Sender {
 #[derive(Debug, Default)]
 pub struct Account {
     acknowledged: Mutex<Vec<Acknowledged>>,
-    /// Records handed to the producer.
-    sent: AtomicI64,
+    /// Records handed to the producer, by stream.
+    sent: [AtomicI64; Stream::ALL.len()],
     /// Records that the broker has.
     delivered: AtomicI64,
     /// Records that the producer gave up; whether the broker has them is not known.
@@ -67,7 +67,7 @@ const MIX: [(Kind, u32); 11] = [
     (Kind::Again, 60),
     (Kind::BreaksRule, 20),
     (Kind::FromTheFuture, 10),
-    (Kind::RefusedByTable, 10),
+    (Kind::RefusedByTable, 2),
     (Kind::Tombstone, 6),
     (Kind::Empty, 4),
     (Kind::BadMagic, 6),
@@ -116,7 +116,7 @@ impl Sender {
     pub fn send_any(&self) -> anyhow::Result<()> {
         let (stream, kind) = {
             let chance = &mut self.state().chance;
-            let stream = Stream::ALL[usize::from(chance.random_bool(0.4))];
+            let stream = Stream::ALL[usize::from(chance.random_bool(0.3))];
             let mut drawn: u32 = chance.random_range(0..1_000);
             let kind = MIX.iter().find_map(|(kind, share)| match drawn.checked_sub(*share) {
                 None => Some(*kind),
@@ -151,7 +151,7 @@ impl Sender {
         let opaque = Box::new((record, writer));
         let mut message = BaseRecord::with_opaque_to(&topic, opaque).key(&key);
         message.payload = value.as_deref();
-        self.account.sent.fetch_add(1, Ordering::Relaxed);
+        self.account.sent[stream as usize].fetch_add(1, Ordering::Relaxed);
         while let Err((error, back)) = self.producer.send(message) {
             let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
             anyhow::ensure!(error == full && !wait::interrupted(), "can't send: {error}");
@@ -196,9 +196,9 @@ impl Sender {
 }
 
 impl Account {
-    /// Records handed to the producer.
-    pub fn sent(&self) -> i64 {
-        self.sent.load(Ordering::Relaxed)
+    /// Records handed to the producer, by stream.
+    pub fn sent(&self) -> [i64; Stream::ALL.len()] {
+        self.sent.each_ref().map(|sent| sent.load(Ordering::Relaxed))
     }
 
     /// Records that the broker has.
@@ -213,7 +213,7 @@ impl Account {
 
     /// Records of which it is not known what becomes of them.
     fn in_flight(&self) -> i64 {
-        self.sent() - self.delivered() - self.failed()
+        self.sent().iter().sum::<i64>() - self.delivered() - self.failed()
     }
 
     /// All that the broker has.

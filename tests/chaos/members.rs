@@ -26,7 +26,7 @@ const CONSUME: [&str; 9] = [
     "--kafka-property",
     "heartbeat.interval.ms=1500",
     "--batch-rows",
-    "400",
+    "1000",
     "--unknown-schema-attempts",
     "5",
 ];
