@@ -1,7 +1,7 @@
 //! What is sent, all the time, and the record of everything that the broker acknowledged.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -56,6 +56,9 @@ pub struct Acknowledged {
 struct State {
     chance: StdRng,
     next: BTreeMap<Stream, u64>,
+    /// Events that the table refuses are not sent again: with a newer one in its batch such an
+    /// event is a duplicate, and alone a dead letter.
+    refused: BTreeSet<(Stream, u64)>,
     writers: BTreeMap<Stream, Vec<Writer>>,
 }
 
@@ -96,6 +99,7 @@ impl Sender {
         let state = State {
             chance: StdRng::seed_from_u64(seed),
             next: Stream::ALL.map(|stream| (stream, 0)).into(),
+            refused: BTreeSet::new(),
             writers: writers.map(|(stream, writer)| (stream, vec![writer])).into(),
         };
         let (prefix, state) = (prefix.to_owned(), Mutex::new(state));
@@ -175,14 +179,16 @@ impl Sender {
 
     /// The next event, or another version of one before.
     fn next(&self, stream: Stream, kind: Kind) -> Record {
-        let State { chance, next, .. } = &mut *self.state();
+        let State { chance, next, refused, .. } = &mut *self.state();
         let next = next.entry(stream).or_default();
+        let earlier = chance.random_range(next.saturating_sub(REMEMBERED)..*next + 1);
+        let can_be_again = earlier < *next && !refused.contains(&(stream, earlier));
         let (number, version) = match kind {
-            Kind::Again if *next > 0 => {
-                let number = chance.random_range(next.saturating_sub(REMEMBERED)..*next);
-                (number, chance.random_range(0..5))
-            }
+            Kind::Again if can_be_again => (earlier, chance.random_range(0..5)),
             _ => {
+                if kind == Kind::RefusedByTable {
+                    refused.insert((stream, *next));
+                }
                 *next += 1;
                 (*next - 1, u32::from(stream == Stream::Positions && *next % 3 == 0))
             }
