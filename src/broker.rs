@@ -8,8 +8,6 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
     types::RDKafkaErrorCode,
 };
 
@@ -33,8 +31,8 @@ const CONSUMER: [(&str, &str); 6] = [
     // the offset is committed once Postgres has the events, and never before
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
-    // a stream begins with the oldest event that there is
-    ("auto.offset.reset", "earliest"),
+    // offsets that are gone before they were read are a gap to be accounted for, not jumped over
+    ("auto.offset.reset", "error"),
     // cooperative rebalancing with commits by hand is unsafe (librdkafka issue 4059)
     ("partition.assignment.strategy", "range"),
     // --exit-when-drained waits for these
@@ -96,13 +94,6 @@ impl Broker {
         self.pass_through(&mut config);
         PRODUCER.into_iter().for_each(|(key, value)| _ = config.set(key, value));
         config
-    }
-
-    /// Where partitions end, in their order.
-    pub fn end_offsets(&self, topic: &str, partitions: &[i32]) -> Result<Vec<i64>, KafkaError> {
-        let consumer: BaseConsumer = self.consumer("sluicegate").create()?;
-        let end = |partition: &i32| Ok(consumer.fetch_watermarks(topic, *partition, ANSWER)?.1);
-        tokio::task::block_in_place(|| partitions.iter().map(end).collect())
     }
 
     /// Creates the topics that are missing. Fails when no broker answers.

@@ -1,8 +1,8 @@
 //! Event <-> Avro: the writer's schema resolved to ours.
 //!
 //! apache-avro does the decoding. What it leaves out is here: a body that ends too early or too
-//! late is refused, and so is a schema that can't be read; `resolve` brings what was written with
-//! one schema into the shape of another.
+//! late, or asks for more memory than it is worth, is refused, and so is a schema that can't be
+//! read; `resolve` brings what was written with one schema into the shape of another.
 
 #![deny(
     clippy::unwrap_used,
@@ -12,29 +12,33 @@
 )]
 
 mod json;
-mod recursive;
+mod measure;
+mod nesting;
 mod resolve;
-
-use std::io::Read;
 
 use anyhow::Context;
 use apache_avro::{
-    Schema, error::Details, reader::datum::GenericDatumReader, types::Value,
-    writer::datum::GenericDatumWriter,
+    Schema, error::Details, reader::datum::GenericDatumReader, schema::ResolvedSchema,
+    types::Value, writer::datum::GenericDatumWriter,
 };
 use serde_json::Value as Json;
 
 pub use json::{event_to_json, value_to_json};
-pub use recursive::is_recursive;
+pub use nesting::{DEEPEST, Unbounded, bounded};
 
-use self::resolve::Resolution;
+use self::{measure::measure, resolve::Resolution};
 use crate::{
     failure::{Rejection, Stage},
     registry::{same_name, unreadable},
 };
 
-/// The longest string, bytes or block of items that a length in foreign bytes is believed.
+/// The longest string, bytes or block of items that anybody would announce in a body that ends
+/// before it.
 const LONGEST: usize = 16 << 20;
+
+/// What apache-avro allocates for one length or count. `measure` has found before that a body
+/// holds what it announces, and no record of Kafka's is larger.
+const LARGEST: usize = 2 << 30;
 
 /// One writer's schema made ready for our readers. Built once per schema id.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ pub struct WriterSchema {
 impl WriterSchema {
     /// Compares a writer's schema with ours.
     pub fn new(writer: &Schema, reader: &Schema) -> WriterSchema {
-        apache_avro::util::max_allocation_bytes(LONGEST);
+        apache_avro::util::max_allocation_bytes(LARGEST);
         let same = essence(writer) == essence(reader);
         let readable = match refusal(writer, reader) {
             None if same => Ok(writer.clone()),
@@ -64,17 +68,20 @@ impl WriterSchema {
         let unusable = |error: apache_avro::Error| {
             Rejection::new(Stage::Decode, "unusable_schema", error.to_string())
         };
+        let names = ResolvedSchema::new(writer).map_err(unusable)?;
         let datum = GenericDatumReader::builder(writer).build().map_err(unusable)?;
         let resolution = match self.same {
             true => None,
             false => Some(Resolution::new(writer, reader).map_err(unusable)?),
         };
-        Ok(Decoder { datum, resolution })
+        Ok(Decoder { writer, names, datum, resolution })
     }
 }
 
 /// Reads bodies that were written with one schema.
 pub struct Decoder<'s> {
+    writer: &'s Schema,
+    names: ResolvedSchema<'s>,
     datum: GenericDatumReader<'s>,
     resolution: Option<Resolution<'s>>,
 }
@@ -82,15 +89,11 @@ pub struct Decoder<'s> {
 impl Decoder<'_> {
     /// A body, without its header, as the event's fields in our schema's order.
     pub fn decode(&self, body: &[u8]) -> Result<Vec<(String, Value)>, Rejection> {
-        let mut body = Body { rest: body, overrun: false };
-        let value = self.datum.read_value(&mut body);
-        if body.overrun {
-            let detail = "the body ends before the event does";
-            return Err(Rejection::new(Stage::Decode, "truncated_body", detail));
-        }
-        let value = value.map_err(undecodable)?;
-        if !body.rest.is_empty() {
-            let detail = format!("{} bytes are left over behind the event", body.rest.len());
+        measure(self.writer, self.names.get_names(), body)?;
+        let mut rest = body;
+        let value = self.datum.read_value(&mut rest).map_err(undecodable)?;
+        if !rest.is_empty() {
+            let detail = format!("{} bytes are left over behind the event", rest.len());
             return Err(Rejection::new(Stage::Decode, "trailing_bytes", detail));
         }
         let value = match &self.resolution {
@@ -125,20 +128,6 @@ impl<'s> Encoder<'s> {
     }
 }
 
-/// A body that remembers whether more was asked of it than it has: at its end apache-avro reads a
-/// missing string or boolean as null.
-struct Body<'b> {
-    rest: &'b [u8],
-    overrun: bool,
-}
-
-impl Read for Body<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.overrun |= buffer.len() > self.rest.len();
-        self.rest.read(buffer)
-    }
-}
-
 /// apache-avro's error in words for somebody who does not know it.
 fn undecodable(error: apache_avro::Error) -> Rejection {
     let (reason, detail) = match error.details() {
@@ -170,6 +159,11 @@ fn undecodable(error: apache_avro::Error) -> Rejection {
 fn refusal(writer: &Schema, reader: &Schema) -> Option<Rejection> {
     let refused =
         |reason: &'static str, detail| Some(Rejection::new(Stage::Decode, reason, detail));
+    // a few bytes of such a type could be nested deeper than any stack
+    if let Err(unbounded) = bounded(writer) {
+        let detail = format!("{unbounded} in the writer's schema, so its events can't be bounded");
+        return refused("incompatible_schema", detail);
+    }
     match (writer.name(), reader.name()) {
         (Some(_), Some(_)) if same_name(reader, writer) => {}
         (theirs, ours) => {
@@ -183,11 +177,6 @@ fn refusal(writer: &Schema, reader: &Schema) -> Option<Rejection> {
     let problems = unreadable(reader, writer);
     if !problems.is_empty() {
         return refused("incompatible_schema", problems.join("; "));
-    }
-    // a few bytes of such a type could be nested deeper than any stack
-    if is_recursive(writer) {
-        let detail = "a type of the writer's schema contains itself, so it can't be bounded";
-        return refused("incompatible_schema", detail.to_owned());
     }
     None
 }

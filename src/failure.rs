@@ -3,13 +3,22 @@
 //! - A *record* failure is the event's own fault: it becomes a dead letter, the rest goes on.
 //! - A *dependency* failure is something being away: wait and try again, for as long as it takes.
 //! - A *contract* failure needs a person: the stream stops and says what to do.
+//!
+//! What Postgres, Kafka and the registry can say is a table each in a module each, complete, and
+//! `docs/failures.md` holds the same tables. What they don't list stops the stream: neither
+//! waiting nor dropping is known to be right. What is wrong with a record is found by our own
+//! code, which gives it a reason of [`REASONS`].
 
-use std::{borrow::Cow, fmt};
+mod kafka;
+mod postgres;
+mod registry;
 
-use anyhow::anyhow;
-use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
+#[cfg(test)]
+mod docs;
 
-use crate::{registry::LookupError, sql::said};
+use std::{borrow::Cow, fmt, time::Duration};
+
+use crate::registry::{Away, LookupError, RegistryError};
 
 /// Why something could not be done, by what happens next.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +32,74 @@ pub enum Failure {
     /// Stop the stream.
     #[error("{0:#}")]
     Contract(anyhow::Error),
+}
+
+/// What happens next; a [`Failure`] without what went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Record,
+    Dependency,
+    Contract,
+}
+
+/// Every reason for which a record is refused: the stage, the code as dead letters and metrics
+/// carry it, and what it means. A code that ends in `:` is followed by a name.
+#[rustfmt::skip]
+pub const REASONS: &[(Stage, &str, &str)] = &[
+    (Stage::Wire, "tombstone", "the record has no value"),
+    (Stage::Wire, "empty_value", "the value has no bytes"),
+    (Stage::Wire, "bad_magic_byte", "the value does not begin with the byte 0"),
+    (Stage::Wire, "truncated_header", "the value ends inside its five-byte header"),
+    (Stage::Wire, "unreadable_headers", "a Kafka header's name is not UTF-8"),
+    (Stage::Decode, "unknown_schema_id", "the registry says, attempt after attempt, that it has no such schema"),
+    (Stage::Decode, "unusable_schema", "the writer's schema is no Avro, or can't be read with safely"),
+    (Stage::Decode, "wrong_schema", "the writer's schema is of another record"),
+    (Stage::Decode, "incompatible_schema", "what the writer's schema writes does not fit the contract's"),
+    (Stage::Decode, "truncated_body", "the body ends before the event does"),
+    (Stage::Decode, "trailing_bytes", "the body goes on behind the event"),
+    (Stage::Decode, "length_out_of_bounds", "a length is negative, or more than there is"),
+    (Stage::Decode, "malformed_number", "a number has more bits than its type"),
+    (Stage::Decode, "invalid_utf8", "a string is not UTF-8"),
+    (Stage::Decode, "undecodable", "the bytes are no event of the schema otherwise"),
+    (Stage::Check, "rule:", "a rule does not hold"),
+    (Stage::Check, "rule_error:", "a rule can't be evaluated for this event"),
+    (Stage::Label, "label_error:", "a label can't be evaluated for this event"),
+    (Stage::Land, "nul_character", "a text has a NUL, which Postgres can't store"),
+    (Stage::Land, "not_finite", "a number is NaN or infinite"),
+    (Stage::Land, "numeric_out_of_range", "a decimal has too many digits"),
+    (Stage::Land, "timestamp_out_of_range", "an instant is beyond Postgres's"),
+    (Stage::Land, "date_out_of_range", "a date is beyond Postgres's"),
+    (Stage::Land, "time_out_of_range", "a time of day is not within a day"),
+    (Stage::Land, "interval_out_of_range", "a duration is beyond Postgres's"),
+    (Stage::Land, "undecodable", "a value does not fit its column"),
+    (Stage::Land, "not_null_violation", "the table refuses the row (23502)"),
+    (Stage::Land, "foreign_key_violation", "the table refuses the row (23503)"),
+    (Stage::Land, "unique_violation", "the table refuses the row (23505)"),
+    (Stage::Land, "check_violation", "the table refuses the row (23514)"),
+    (Stage::Land, "exclusion_violation", "the table refuses the row (23P01)"),
+    (Stage::Land, "raised_by_trigger", "a trigger refuses the row (P0001)"),
+    (Stage::Land, "table_refused:", "the table refuses the row, with this SQLSTATE"),
+];
+
+impl Failure {
+    /// How long the dependency asked to be left alone, where it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Failure::Dependency(error) = self else { return None };
+        let away = |cause: &'_ (dyn std::error::Error + 'static)| {
+            let lookup = cause.downcast_ref().and_then(|error| match error {
+                LookupError::Away(Away { retry_after, .. }) => *retry_after,
+                _ => None,
+            });
+            let call = || {
+                cause.downcast_ref().and_then(|error| match error {
+                    RegistryError::Away(Away { retry_after, .. }) => *retry_after,
+                    _ => None,
+                })
+            };
+            lookup.or_else(call).or_else(|| cause.downcast_ref::<Away>()?.retry_after)
+        };
+        error.chain().find_map(away)
+    }
 }
 
 /// Why one record is refused.
@@ -59,7 +136,9 @@ impl Rejection {
         reason: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
     ) -> Rejection {
-        Rejection { stage, reason: reason.into(), detail: detail.into() }
+        let reason = reason.into();
+        debug_assert!(is_listed(stage, &reason), "{stage} has no reason {reason:?}");
+        Rejection { stage, reason, detail: detail.into() }
     }
 
     /// Whether a rule or a label could not be evaluated, rather than that a rule says no.
@@ -93,149 +172,37 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What Postgres says when it refuses a statement.
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Failure {
-        let sqlx::Error::Database(database) = &error else {
-            return match error {
-                sqlx::Error::Configuration(_) => Failure::Contract(error.into()),
-                _ => Failure::Dependency(anyhow!(said(&error))),
-            };
-        };
-        let code = database.code().unwrap_or_default().into_owned();
-        let said = format!("{} ({code})", database.message());
-        match sqlstate(&code) {
-            // Postgres's message names the constraint
-            Kind::Record => Failure::Record(Rejection::new(Stage::Land, refusal(&code), said)),
-            Kind::Dependency => Failure::Dependency(anyhow!("Postgres says: {said}")),
-            Kind::Contract => {
-                Failure::Contract(anyhow!("Postgres says: {said}; {}", how_to_mend(&code)))
-            }
-        }
-    }
-}
-
-/// What the schema registry says, or does not say, of an id.
-impl From<LookupError> for Failure {
-    fn from(error: LookupError) -> Failure {
-        let reason = match &error {
-            LookupError::Unknown { .. } => "unknown_schema_id",
-            LookupError::Unusable { .. } => "unusable_schema",
-            LookupError::Away(_) => return Failure::Dependency(error.into()),
-            LookupError::Refused(_) => return Failure::Contract(error.into()),
-        };
-        Failure::Record(Rejection::new(Stage::Decode, reason, error.to_string()))
-    }
-}
-
-/// What librdkafka says.
-impl From<KafkaError> for Failure {
-    fn from(error: KafkaError) -> Failure {
-        use RDKafkaErrorCode::{
-            Authentication, ClusterAuthorizationFailed, GroupAuthorizationFailed,
-            SaslAuthenticationFailed, TopicAuthorizationFailed, UnsupportedSASLMechanism,
-        };
-        match error.rdkafka_error_code() {
-            Some(
-                Authentication
-                | ClusterAuthorizationFailed
-                | GroupAuthorizationFailed
-                | SaslAuthenticationFailed
-                | TopicAuthorizationFailed
-                | UnsupportedSASLMechanism,
-            ) => Failure::Contract(error.into()),
-            _ => Failure::Dependency(error.into()),
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Kind {
-    Record,
-    Dependency,
-    Contract,
-}
-
-/// The classes of PostgreSQL's appendix A; a code that is not listed stops the stream, since
-/// neither waiting nor dropping is known to be right.
-fn sqlstate(code: &str) -> Kind {
-    match code {
-        "25006" | "25P03" => Kind::Dependency, // read-only; idle in transaction for too long
-        "54000" => Kind::Record,               // an index row too large
-        "P0001" => Kind::Record,               // raised by a trigger
-        _ => match code.get(..2).unwrap_or_default() {
-            "22" | "23" | "44" => Kind::Record,
-            // connection, rolled back, resources, not in state, operator, system, internal
-            "08" | "40" | "53" | "55" | "57" | "58" | "XX" => Kind::Dependency,
-            _ => Kind::Contract,
-        },
-    }
-}
-
-/// What a person does about a failure of the contract's kind.
-fn how_to_mend(code: &str) -> &'static str {
-    match code {
-        "42501" => "grant the privilege to the user of DATABASE_URL, and start again",
-        "3D000" | "28000" | "28P01" => "correct DATABASE_URL, and start again",
-        "42P01" | "42P10" | "42703" | "42804" => "run `sluicegate migrate`, and start again",
-        _ => "mend that, and start again",
-    }
-}
-
-/// The reason code of a row that the table refuses.
-fn refusal(code: &str) -> Cow<'static, str> {
-    match code {
-        "23502" => "not_null_violation".into(),
-        "23503" => "foreign_key_violation".into(),
-        "23505" => "unique_violation".into(),
-        "23514" => "check_violation".into(),
-        "23P01" => "exclusion_violation".into(),
-        "P0001" => "raised_by_trigger".into(),
-        other => format!("table_refused:{other}").into(),
-    }
+fn is_listed(stage: Stage, reason: &str) -> bool {
+    REASONS.iter().filter(|(at, ..)| *at == stage).any(|(_, code, _)| match code.ends_with(':') {
+        true => reason.len() > code.len() && reason.starts_with(code),
+        false => reason == *code,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::{Context, anyhow};
+
     use super::*;
 
     #[test]
-    fn every_sqlstate_has_its_kind() {
-        for (code, kind) in [
-            ("22003", Kind::Record),     // numeric value out of range
-            ("22021", Kind::Record),     // character not in repertoire
-            ("23502", Kind::Record),     // not null
-            ("23505", Kind::Record),     // unique
-            ("23514", Kind::Record),     // check
-            ("44000", Kind::Record),     // with check option
-            ("54000", Kind::Record),     // index row size
-            ("P0001", Kind::Record),     // raise exception
-            ("08006", Kind::Dependency), // connection failure
-            ("25006", Kind::Dependency), // read only
-            ("40001", Kind::Dependency), // serialization failure
-            ("40P01", Kind::Dependency), // deadlock
-            ("53100", Kind::Dependency), // disk full
-            ("53300", Kind::Dependency), // too many connections
-            ("55P03", Kind::Dependency), // lock not available
-            ("57014", Kind::Dependency), // query cancelled
-            ("57P01", Kind::Dependency), // admin shutdown
-            ("57P03", Kind::Dependency), // cannot connect now
-            ("58030", Kind::Dependency), // i/o error
-            ("28P01", Kind::Contract),   // wrong password
-            ("3D000", Kind::Contract),   // no such database
-            ("42501", Kind::Contract),   // no privilege
-            ("42703", Kind::Contract),   // no such column
-            ("42P01", Kind::Contract),   // no such table
-            ("0A000", Kind::Contract),   // not supported
-            ("", Kind::Contract),
-        ] {
-            assert_eq!(sqlstate(code), kind, "{code}");
-        }
+    fn a_dependency_is_left_alone_for_as_long_as_it_asks() {
+        let retry_after = Some(Duration::from_secs(7));
+        let away = Away { detail: "429".into(), retry_after };
+        let lookup = Failure::from(LookupError::Away(away.clone()));
+        assert_eq!(lookup.retry_after(), retry_after);
+        let call = Err::<(), _>(RegistryError::Away(away)).context("can't list").unwrap_err();
+        assert_eq!(Failure::Dependency(call).retry_after(), retry_after);
+        assert_eq!(Failure::Dependency(anyhow!("gone")).retry_after(), None);
+        assert_eq!(Failure::from(LookupError::Refused("401".into())).retry_after(), None);
     }
 
     #[test]
-    fn a_broken_connection_is_waited_for() {
-        let error = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
-        assert!(matches!(Failure::from(error), Failure::Dependency(_)));
+    fn a_reason_is_listed_with_its_stage_and_its_name() {
+        assert!(is_listed(Stage::Check, "rule:plausible"));
+        assert!(is_listed(Stage::Decode, "undecodable"));
+        assert!(!is_listed(Stage::Check, "rule:"));
+        assert!(!is_listed(Stage::Wire, "undecodable"));
+        assert!(!is_listed(Stage::Wire, "tombstones"));
     }
 }

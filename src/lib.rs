@@ -24,6 +24,8 @@
 //! | [`sink`] | the one transaction: rows, aggregates, dead letters, ledger |
 //! | [`outbox`] | dead letters onto their topic |
 //! | [`stats`] | what a person asks afterwards |
+//! | [`audit`] | whether nothing is missing |
+//! | [`metrics`] | what the pipeline does, as Prometheus reads it |
 //! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
 //! | [`cli`], [`config`], [`secret`], [`sql`] | the edges |
 //!
@@ -61,6 +63,10 @@ pub mod sink;
 pub mod outbox;
 
 pub mod stats;
+
+pub mod audit;
+
+pub mod metrics;
 
 pub mod failure;
 

@@ -1,6 +1,6 @@
 //! Waiting for a dependency: longer each time, and not all at the same moment.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
@@ -29,6 +29,50 @@ impl Iterator for Backoff {
     }
 }
 
+/// One dependency's absence, from its first failure on.
+#[derive(Debug)]
+pub struct Outage {
+    longest: Option<Duration>,
+    now: Option<(Instant, Backoff)>,
+}
+
+/// A dependency has been away for longer than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("away for longer than --max-outage {0:?}")]
+pub struct TooLong(pub Duration);
+
+impl Outage {
+    /// With how long it may last, if there is a limit.
+    pub fn new(longest: Option<Duration>) -> Outage {
+        Outage { longest, now: None }
+    }
+
+    /// Notes a failure; gives how long to wait before the next attempt, which is no shorter than
+    /// what the dependency itself asked for and ends no later than the limit.
+    pub fn failed(&mut self, asked_for: Option<Duration>) -> Result<Duration, TooLong> {
+        let fresh = || (Instant::now(), Backoff::for_dependencies());
+        let (since, backoff) = self.now.get_or_insert_with(fresh);
+        let delay = backoff.next().unwrap_or_default().max(asked_for.unwrap_or_default());
+        match self.longest {
+            None => Ok(delay),
+            Some(longest) => {
+                let left = longest.saturating_sub(since.elapsed());
+                if left.is_zero() { Err(TooLong(longest)) } else { Ok(delay.min(left)) }
+            }
+        }
+    }
+
+    /// How long one attempt may take, no longer than the whole may last.
+    pub fn attempt(&self, most: Duration) -> Duration {
+        self.longest.map_or(most, |longest| longest.min(most))
+    }
+
+    /// Notes that the dependency answers.
+    pub fn ended(&mut self) {
+        self.now = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +88,23 @@ mod tests {
         }
         // by chance none or all of them would be once in 2^99 runs
         assert!((1..100).contains(&long), "{long} of 100 delays are longer than half their bound");
+    }
+
+    #[test]
+    fn an_outage_is_waited_for_as_long_as_it_takes_unless_there_is_a_limit() {
+        let mut outage = Outage::new(None);
+        assert!((0..1_000).all(|_| outage.failed(None).is_ok()));
+        let limit = Duration::from_secs(3_600);
+        let mut outage = Outage::new(Some(limit));
+        assert!((0..1_000).all(|_| outage.failed(None).is_ok_and(|delay| delay <= limit)));
+        assert_eq!(Outage::new(Some(Duration::ZERO)).failed(None), Err(TooLong(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_dependency_is_left_alone_for_as_long_as_it_asks() {
+        let asked = Duration::from_secs(60);
+        assert!(Outage::new(None).failed(Some(asked)).is_ok_and(|delay| delay >= asked));
+        let limit = Duration::from_secs(20);
+        assert!(Outage::new(Some(limit)).failed(Some(asked)).is_ok_and(|delay| delay <= limit));
     }
 }

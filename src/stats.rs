@@ -31,7 +31,7 @@ pub struct StreamStats {
     pub stream: String,
     /// Rows in the table.
     pub rows: i64,
-    /// Offsets that have been accounted for: rows, duplicates, dead letters and skipped ones.
+    /// Offsets that have been accounted for: rows, duplicates, dead letters, skipped and expired ones.
     pub total: i64,
     /// Events that landed for the first time.
     pub inserted: i64,
@@ -41,6 +41,10 @@ pub struct StreamStats {
     pub skipped: i64,
     /// Records that became dead letters.
     pub dead_lettered: i64,
+    /// Offsets that Kafka deleted before they were read.
+    pub expired: i64,
+    /// Why the stream pauses and until when, if its breaker is open.
+    pub paused: Option<String>,
     /// Dead letters by reason.
     pub dead_letters: BTreeMap<String, i64>,
     /// Rows by label and value; null is `none`.
@@ -89,7 +93,8 @@ async fn database_stats(
     let mut stats = StreamStats { stream: contract.stream.clone(), ..StreamStats::default() };
     let ledger = sqlx::query(
         "SELECT coalesce(sum(inserted), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, \
-         coalesce(sum(dead_lettered), 0)::bigint, coalesce(sum(skipped), 0)::bigint \
+         coalesce(sum(dead_lettered), 0)::bigint, coalesce(sum(skipped), 0)::bigint, \
+         coalesce(sum(expired), 0)::bigint \
          FROM ledger WHERE stream = $1",
     );
     let ledger = ledger.bind(&contract.stream).fetch_one(&mut *connection).await?;
@@ -97,7 +102,14 @@ async fn database_stats(
     stats.duplicates = ledger.try_get(1)?;
     stats.dead_lettered = ledger.try_get(2)?;
     stats.skipped = ledger.try_get(3)?;
-    stats.total = stats.inserted + stats.duplicates + stats.dead_lettered + stats.skipped;
+    stats.expired = ledger.try_get(4)?;
+    stats.total =
+        stats.inserted + stats.duplicates + stats.dead_lettered + stats.skipped + stats.expired;
+    let paused = "SELECT format('paused since %s, next attempt %s: %s', \
+                  date_trunc('second', opened_at), date_trunc('second', probe_at), reason) \
+                  FROM breakers WHERE stream = $1";
+    let paused = sqlx::query_scalar(paused).bind(&contract.stream);
+    stats.paused = paused.fetch_optional(&mut *connection).await?;
     let reasons = "SELECT reason, count(*) FROM dlq_events WHERE stream = $1 GROUP BY reason";
     for row in sqlx::query(reasons).bind(&contract.stream).fetch_all(&mut *connection).await? {
         stats.dead_letters.insert(row.try_get(0)?, row.try_get(1)?);
@@ -189,5 +201,12 @@ pub fn render(all: &[StreamStats]) -> String {
             counts(&stats.dead_letters).join("\n"),
         ]);
     }
-    table.to_string()
+    let notes = all.iter().flat_map(|stats| {
+        let expired = (stats.expired > 0).then(|| {
+            format!("{} offsets were deleted by Kafka before they were read", stats.expired)
+        });
+        let notes = stats.paused.iter().cloned().chain(expired);
+        notes.map(|note| format!("\n{}: {note}", stats.stream))
+    });
+    table.to_string() + &notes.collect::<String>()
 }

@@ -1,6 +1,6 @@
 //! `sluicegate consume`
 
-use std::{process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -9,8 +9,11 @@ use super::stats::GroupArgs;
 use crate::{
     broker::Broker,
     config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs, RegistryArgs, seconds},
-    consume::{ConsumeOptions, consume},
+    consume::{BreakerOptions, ConsumeOptions, consume},
+    metrics,
+    produce::Share,
     registry::RetryPolicy,
+    sink::OnGap,
 };
 
 /// Land the events of the topics in Postgres, each once
@@ -52,10 +55,12 @@ pub(super) struct ConsumeArgs {
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = seconds)]
     batch_time: Duration,
 
-    /// Ask the registry so often for a schema id that it does not know before the event is a dead letter
-    #[arg(long, default_value_t = 3, value_name = "NUMBER")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
-    unknown_schema_attempts: u32,
+    /// Serve Prometheus' metrics at http://ADDRESS/metrics
+    #[arg(long, env = "SLUICEGATE_METRICS_LISTEN", value_name = "HOST:PORT")]
+    metrics_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    failures: FailureArgs,
 
     #[command(flatten)]
     group: GroupArgs,
@@ -71,6 +76,45 @@ pub(super) struct ConsumeArgs {
 
     #[command(flatten)]
     postgres: PostgresArgs,
+}
+
+/// What is done about what goes wrong.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "When something goes wrong")]
+struct FailureArgs {
+    /// Ask the registry so often for a schema id that it does not know before the event is a dead letter
+    #[arg(long, default_value_t = 3, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
+    unknown_schema_attempts: u32,
+
+    /// Wait so long before asking the second time, and twice as long each further time
+    #[arg(long, default_value = "300ms", value_name = "TIME", value_parser = seconds)]
+    unknown_schema_delay: Duration,
+
+    /// End with an error when Postgres, the registry or Kafka has been away for so long [default: wait]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    max_outage: Option<Duration>,
+
+    /// What to do about offsets that Kafka deleted before they were read
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    on_gap: OnGap,
+
+    /// Pause a stream when more than this share of its last events would be dead letters
+    #[arg(long, default_value = "80%", value_name = "SHARE")]
+    breaker_share: Share,
+
+    /// Look at so many events for that
+    #[arg(long, default_value_t = 1_000, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    breaker_window: u32,
+
+    /// Try the batch again after so long
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = seconds)]
+    breaker_probe: Duration,
+
+    /// Never pause a stream for its dead letters
+    #[arg(long)]
+    no_breaker: bool,
 }
 
 impl ConsumeArgs {
@@ -90,6 +134,9 @@ impl ConsumeArgs {
                 stop.cancel();
             });
         }
+        if let Some(address) = self.metrics_listen {
+            metrics::serve(address)?;
+        }
         let options = self.options();
         let reports = consume(contracts, broker, registry, postgres, options, stop).await?;
         for report in reports {
@@ -104,6 +151,7 @@ impl ConsumeArgs {
 
     fn options(&self) -> ConsumeOptions {
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let failures = &self.failures;
         ConsumeOptions {
             group_prefix: self.group.group_prefix.clone(),
             sink_tasks: usize::from(self.sink_tasks),
@@ -111,9 +159,16 @@ impl ConsumeArgs {
             batch_bytes: size(self.batch_bytes),
             batch_time: self.batch_time,
             unknown_schema: RetryPolicy {
-                attempts: self.unknown_schema_attempts,
-                ..RetryPolicy::default()
+                attempts: failures.unknown_schema_attempts,
+                first_delay: failures.unknown_schema_delay,
             },
+            breaker: (!failures.no_breaker).then_some(BreakerOptions {
+                share: failures.breaker_share.as_fraction(),
+                window: failures.breaker_window,
+                probe: failures.breaker_probe,
+            }),
+            max_outage: failures.max_outage,
+            on_gap: failures.on_gap,
             exit_when_drained: self.exit_when_drained,
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: one verb a role, each in a file of its own.
 
+mod audit;
 mod check;
 mod consume;
 mod logging;
@@ -26,8 +27,8 @@ const GENERAL: &str = "General";
 #[command(name = "sluicegate", version, propagate_version = true, disable_help_subcommand = false)]
 #[command(
     after_help = "A stream is one file, schemas/STREAM.avsc: an Avro schema and what must hold of \
-    its events. To run one: register, migrate, produce STREAM, consume, stats. A flag wins over its \
-    environment variable, and that over sluicegate.toml."
+    its events. To run one: register, migrate, produce STREAM, consume, stats, audit. A flag wins over \
+    its environment variable, and that over sluicegate.toml."
 )]
 pub struct Cli {
     #[arg(long, global = true, env = "SLUICEGATE_CONFIG", value_name = "FILE")]
@@ -59,6 +60,7 @@ enum Verb {
     Produce(Box<produce::ProduceArgs>),
     Consume(Box<consume::ConsumeArgs>),
     Stats(stats::StatsArgs),
+    Audit(audit::AuditArgs),
 }
 
 /// Runs the program; gives its exit code.
@@ -76,6 +78,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Verb::Produce(args) => args.run(&file, stop_signal()?).await,
             Verb::Consume(args) => args.run(&file, stop_signal()?).await,
             Verb::Stats(args) => args.run(&file).await,
+            Verb::Audit(args) => args.run(&file).await,
         }
     });
     // a read of standard input can't be taken back; don't wait for it

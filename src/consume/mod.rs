@@ -4,12 +4,18 @@
 //! alone. A consumer is one thread that polls and commits, and a few sink tasks that it hands the
 //! records to; a partition always goes to the same task, which keeps its order.
 
+mod breaker;
 mod distinct;
+mod group;
+mod opening;
+mod paused;
 mod poll;
 mod prepare;
 mod progress;
+mod receive;
 mod sink_task;
 mod stream;
+mod wait;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +24,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use breaker::BreakerOptions;
 pub use stream::StreamReport;
 
 use crate::{
@@ -25,6 +32,7 @@ use crate::{
     contract::Contract,
     outbox::DeadLetterPublisher,
     registry::{Registry, RetryPolicy},
+    sink::OnGap,
     tables,
 };
 
@@ -43,6 +51,12 @@ pub struct ConsumeOptions {
     pub batch_time: Duration,
     /// How a schema id that the registry does not know is asked for again.
     pub unknown_schema: RetryPolicy,
+    /// When a stream pauses because nearly everything would be a dead letter; none for never.
+    pub breaker: Option<BreakerOptions>,
+    /// How long a dependency may be away before the stream ends; none for as long as it takes.
+    pub max_outage: Option<Duration>,
+    /// What to do about offsets that are gone before they were read.
+    pub on_gap: OnGap,
     /// Stop when everything that is there has landed.
     pub exit_when_drained: bool,
 }

@@ -5,27 +5,29 @@
 //! ahead (librdkafka issue 2703), so that is done only when the wait gets long.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    panic::{AssertUnwindSafe, catch_unwind},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
-    ClientContext, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
-    error::{KafkaError, KafkaResult},
-    message::{BorrowedMessage, Headers as _},
+    Message, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::KafkaError,
+    message::BorrowedMessage,
     types::RDKafkaErrorCode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConsumeOptions, progress::Progress};
-use crate::{
-    batch::{Headers, Record},
-    failure::Failure,
+use super::{
+    ConsumeOptions,
+    group::{Group, PATIENCE, commit, list},
+    opening::{Opening, Step},
+    progress::Progress,
+    receive::record,
 };
+use crate::{batch::Record, failure::Failure, metrics, retry::TooLong};
 
 /// How long a poll waits for a record.
 const POLL: Duration = Duration::from_millis(50);
@@ -36,8 +38,8 @@ const BURST: usize = 256;
 /// How long a full sink task is waited for before its partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
-/// How long a batch that is being written is waited for when partitions are taken away.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long Kafka may take to show that it is not away.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// A record on its way to a sink task, with the epoch it was polled in.
 pub(super) type Handed = (u64, Record);
@@ -45,11 +47,17 @@ pub(super) type Handed = (u64, Record);
 /// The polling thread's own.
 pub(super) struct Poller {
     pub(super) consumer: BaseConsumer<Group>,
+    pub(super) stream: String,
     pub(super) topic: String,
     pub(super) progress: Arc<Progress>,
     pub(super) tasks: Vec<UnboundedSender<Handed>>,
     pub(super) options: ConsumeOptions,
     pub(super) stop: CancellationToken,
+    pub(super) opening: Opening,
+    /// Since when Kafka has been complained about.
+    pub(super) away: Option<(Instant, metrics::Waiting)>,
+    /// Whether Kafka has let us in before.
+    pub(super) has_read: bool,
     /// Partitions whose end has been reached.
     pub(super) at_end: BTreeSet<i32>,
     /// Since when a sink task has been full.
@@ -64,40 +72,80 @@ impl Poller {
         let mut epoch = self.progress.epoch();
         while !self.is_over() {
             self.commit(CommitMode::Async);
-            if self.hold_back() {
+            self.open(&mut epoch);
+            self.give_up_on_kafka();
+            if self.opening.is_open() && self.hold_back() {
                 continue;
             }
-            let mut bytes = 0;
-            for _ in 0..BURST {
-                if bytes >= self.options.batch_bytes {
-                    break;
-                }
-                let polled = self.consumer.poll(POLL);
-                if self.progress.epoch() != epoch {
-                    epoch = self.progress.epoch();
-                    self.at_end.clear();
-                    self.paused.clear();
-                }
-                match polled {
-                    None => break,
-                    Some(Ok(message)) => {
-                        self.at_end.remove(&message.partition());
-                        bytes += hand_over(&message, &self.tasks, &self.progress);
-                    }
-                    Some(Err(KafkaError::PartitionEOF(partition))) => {
-                        self.at_end.insert(partition);
-                        break;
-                    }
-                    Some(Err(error)) => {
-                        self.failed(error);
-                        break;
-                    }
-                }
-            }
+            self.poll(&mut epoch);
         }
         // the batches in hand are finished, and nothing new is begun
         self.progress.revoke(PATIENCE);
         self.commit(CommitMode::Sync);
+    }
+
+    /// Takes a step towards reading what is ours.
+    fn open(&mut self, epoch: &mut u64) {
+        if self.progress.must_reopen() {
+            self.reopen();
+        }
+        let assigned = self.progress.assigned().unwrap_or_default();
+        match self.opening.step(&self.consumer, &assigned, self.progress.is_idle()) {
+            Step::None => {}
+            Step::Stop(reason) => self.progress.stop(reason),
+            Step::Read(begins) => match self.consumer.assign(&list(&self.topic, &begins)) {
+                Ok(()) => {
+                    self.has_read = true;
+                    self.progress.opened(begins);
+                    *epoch = self.progress.epoch();
+                }
+                Err(error) => self.failed(error),
+            },
+        }
+    }
+
+    /// Reads nothing more until what is in hand has landed, and then from where the ledger is.
+    fn reopen(&mut self) {
+        if self.opening.drain()
+            && let Err(error) = self.consumer.assign(&TopicPartitionList::new())
+        {
+            self.failed(error);
+        }
+    }
+
+    fn poll(&mut self, epoch: &mut u64) {
+        let mut bytes = 0;
+        for _ in 0..BURST {
+            if bytes >= self.options.batch_bytes {
+                break;
+            }
+            let polled = self.consumer.poll(POLL);
+            if self.progress.epoch() != *epoch {
+                *epoch = self.progress.epoch();
+                self.opening.restart(self.progress.assigned().is_some());
+                self.at_end.clear();
+                self.paused.clear();
+            }
+            match polled {
+                None => break,
+                // fetched before the partitions were to be opened anew
+                Some(Ok(_)) if !self.opening.is_open() => {}
+                Some(Ok(message)) => {
+                    self.away = None;
+                    self.at_end.remove(&message.partition());
+                    bytes += hand_over(&message, &self.tasks, &self.progress);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.away = None;
+                    self.at_end.insert(partition);
+                    break;
+                }
+                Some(Err(error)) => {
+                    self.failed(error);
+                    break;
+                }
+            }
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -108,7 +156,9 @@ impl Poller {
 
     fn is_drained(&self) -> bool {
         let all_at_end = |partitions: BTreeSet<i32>| partitions.is_subset(&self.at_end);
-        self.progress.assigned().is_some_and(all_at_end) && self.progress.is_idle()
+        self.opening.is_open()
+            && self.progress.assigned().is_some_and(all_at_end)
+            && self.progress.is_idle()
     }
 
     fn commit(&self, mode: CommitMode) {
@@ -160,22 +210,44 @@ impl Poller {
             false => self.consumer.resume(&list),
         };
         match result {
-            Ok(()) => tracing::info!(topic = self.topic, task, paused, "back-pressure"),
-            Err(error) => tracing::warn!(topic = self.topic, %error, "can't pause or resume"),
+            Ok(()) => tracing::info!(stream = self.stream, task, paused, "back-pressure"),
+            Err(error) => tracing::warn!(stream = self.stream, %error, "can't pause or resume"),
         }
     }
 
-    fn failed(&self, error: KafkaError) {
+    fn failed(&mut self, error: KafkaError) {
+        // there is nothing at the offset that we wanted, or any more
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            tracing::warn!(stream = self.stream, "Kafka no longer has what is to be read next");
+            return self.reopen();
+        }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        match Failure::from(error) {
-            Failure::Dependency(error) if !fatal => {
-                tracing::warn!(
-                    topic = self.topic,
-                    error = format!("{error:#}"),
-                    "waiting for Kafka"
-                );
+        // a broker that goes away in the middle of a handshake looks like one without TLS
+        let handshake = self.has_read && error.rdkafka_error_code() == Some(RDKafkaErrorCode::SSL);
+        let failure = Failure::from(error);
+        if !fatal && (handshake || matches!(failure, Failure::Dependency(_))) {
+            let waits = || (Instant::now(), metrics::waiting(&self.stream, "Kafka"));
+            self.away.get_or_insert_with(waits);
+            tracing::warn!(stream = self.stream, error = %failure, "waiting for Kafka");
+        } else {
+            self.progress.stop(format!("Kafka refuses us: {failure}"));
+        }
+    }
+
+    /// Ends the stream when Kafka has been away for too long. It says when it goes away and not when
+    /// it is back, so it is asked before.
+    fn give_up_on_kafka(&mut self) {
+        let (Some((since, _)), Some(longest)) = (&self.away, self.options.max_outage) else {
+            return;
+        };
+        if since.elapsed() < longest {
+            return;
+        }
+        match self.consumer.fetch_metadata(Some(&self.topic), SIGN_OF_LIFE) {
+            Ok(_) => self.away = None,
+            Err(error) => {
+                self.progress.stop(format!("Kafka: {}: {error}", TooLong(longest)));
             }
-            failure => self.progress.stop(format!("Kafka refuses us: {failure}")),
         }
     }
 }
@@ -199,95 +271,4 @@ fn hand_over(
         progress.stop("a sink task has ended".to_owned());
     }
     weight
-}
-
-fn record(message: &BorrowedMessage<'_>) -> Record {
-    Record {
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp: message.timestamp().to_millis(),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers: headers(message),
-    }
-}
-
-/// rdkafka panics on a header whose name is not UTF-8, and anybody may write one.
-fn headers(message: &BorrowedMessage<'_>) -> Headers {
-    let Some(headers) = message.headers() else { return Headers::default() };
-    let read = || {
-        let header = |header: rdkafka::message::Header<'_, &[u8]>| {
-            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
-        };
-        headers.iter().map(header).collect()
-    };
-    catch_unwind(AssertUnwindSafe(read)).map_or(Headers::Unreadable, Headers::Known)
-}
-
-fn commit<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    offsets: &BTreeMap<i32, i64>,
-    mode: CommitMode,
-) {
-    if offsets.is_empty() {
-        return;
-    }
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in offsets {
-        // a partition and an offset that Kafka gave us are valid
-        _ = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
-    }
-    if let Err(error) = consumer.commit(&list, mode) {
-        tracing::warn!(topic, %error, "offsets can't be committed; their events will be read again");
-    }
-}
-
-/// What the group tells us while we poll.
-pub(super) struct Group {
-    pub(super) topic: String,
-    pub(super) progress: Arc<Progress>,
-}
-
-impl ClientContext for Group {
-    fn error(&self, error: KafkaError, reason: &str) {
-        // reaching the end of a partition is no error
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(topic = self.topic, %error, reason, "librdkafka");
-        }
-    }
-}
-
-impl ConsumerContext for Group {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(_) = rebalance {
-            self.progress.revoke(PATIENCE);
-            commit(consumer, &self.topic, &self.progress.take_landed(), CommitMode::Sync);
-        }
-    }
-
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => {
-                // librdkafka remembers a pause from an earlier assignment
-                if let Err(error) = consumer.resume(list) {
-                    tracing::warn!(topic = self.topic, %error, "can't resume");
-                }
-                let partitions: BTreeSet<i32> =
-                    list.elements().iter().map(|element| element.partition()).collect();
-                tracing::info!(topic = self.topic, ?partitions, "partitions assigned");
-                self.progress.assign(partitions);
-            }
-            Rebalance::Revoke(_) => tracing::info!(topic = self.topic, "partitions taken away"),
-            Rebalance::Error(error) => {
-                tracing::warn!(topic = self.topic, %error, "rebalancing failed; it will be tried again");
-            }
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::warn!(topic = self.topic, %error, "offsets not committed; their events will be read again");
-        }
-    }
 }

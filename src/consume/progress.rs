@@ -5,26 +5,35 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::sync::Notify;
 
 /// The state between the polling thread and the sink tasks.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     state: Mutex<State>,
     changed: Condvar,
+    /// Told when a batch in hand may no longer be ours.
+    given_up: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Grows whenever partitions are taken away. A record of an older epoch belongs to somebody
-    /// else by now.
+    /// Grows whenever partitions are given, taken away or opened anew. A record of an older epoch
+    /// belongs to somebody else by now, or is read again.
     epoch: u64,
     /// Partitions are being taken away: nothing new is begun.
     closing: bool,
     /// The partitions that are ours; none while the group has not assigned any.
     assigned: Option<BTreeSet<i32>>,
+    /// From where each of them is read.
+    begins: BTreeMap<i32, i64>,
+    /// The partitions have to be opened anew.
+    reopen: bool,
     /// Offsets whose events are in the database and that are not committed to Kafka.
     landed: BTreeMap<i32, i64>,
     /// What each sink task has not landed.
@@ -43,8 +52,17 @@ struct Load {
 }
 
 impl State {
-    fn is_ours(&self, epoch: u64) -> bool {
-        self.epoch == epoch && !self.closing
+    /// Whether a batch may be begun, or waited with.
+    fn goes_on(&self, epoch: u64) -> bool {
+        self.epoch == epoch && !self.closing && self.stopped.is_none()
+    }
+
+    /// Whatever is under way belongs to the past.
+    fn next_epoch(&mut self) {
+        self.epoch += 1;
+        self.closing = false;
+        self.reopen = false;
+        self.begins.clear();
     }
 }
 
@@ -52,7 +70,7 @@ impl Progress {
     /// For so many sink tasks.
     pub(super) fn new(tasks: usize) -> Progress {
         let state = State { tasks: vec![Load::default(); tasks], ..State::default() };
-        Progress { state: Mutex::new(state), changed: Condvar::new() }
+        Progress { state: Mutex::new(state), changed: Condvar::new(), given_up: Notify::new() }
     }
 
     /// The epoch that records polled now belong to.
@@ -91,16 +109,29 @@ impl Progress {
     /// It ends when the guard is dropped, whatever came of it.
     pub(super) fn begin(&self, epoch: u64) -> Option<Writing<'_>> {
         let mut state = self.lock();
-        if !state.is_ours(epoch) || state.stopped.is_some() {
+        if !state.goes_on(epoch) {
             return None;
         }
         state.writing += 1;
         Some(Writing(self))
     }
 
-    /// Whether a batch's partitions are still ours.
-    pub(super) fn is_ours(&self, epoch: u64) -> bool {
-        self.lock().is_ours(epoch)
+    /// Waits until a batch's partitions are no longer ours, or the stream stops.
+    pub(super) async fn until_given_up(&self, epoch: u64) {
+        loop {
+            let mut told = pin!(self.given_up.notified());
+            // before looking, or what happens in between would go unnoticed
+            told.as_mut().enable();
+            if !self.lock().goes_on(epoch) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// From where each partition is read in this epoch.
+    pub(super) fn begins(&self) -> BTreeMap<i32, i64> {
+        self.lock().begins.clone()
     }
 
     /// Takes records off a task's load: they landed, or belong to somebody else.
@@ -135,7 +166,27 @@ impl Progress {
 
     /// Notes what the group gave us.
     pub(super) fn assign(&self, partitions: BTreeSet<i32>) {
-        self.lock().assigned = Some(partitions);
+        let mut state = self.lock();
+        state.next_epoch();
+        state.assigned = Some(partitions);
+    }
+
+    /// Notes from where the partitions are read. What is polled from now on counts.
+    pub(super) fn opened(&self, begins: BTreeMap<i32, i64>) {
+        let mut state = self.lock();
+        state.next_epoch();
+        state.begins = begins;
+    }
+
+    /// Asks for the partitions to be opened anew.
+    pub(super) fn reopen(&self) {
+        self.lock().reopen = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether somebody has asked for that.
+    pub(super) fn must_reopen(&self) -> bool {
+        self.lock().reopen
     }
 
     /// The partitions that are ours; none while the group has not assigned any.
@@ -150,6 +201,7 @@ impl Progress {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();
         state.closing = true;
+        self.given_up.notify_waiters();
         while state.writing > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -159,14 +211,14 @@ impl Progress {
             state =
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.epoch += 1;
-        state.closing = false;
+        state.next_epoch();
         state.assigned = None;
     }
 
     /// Stops the stream for a reason that only a person can mend.
     pub(super) fn stop(&self, reason: String) {
         self.lock().stopped.get_or_insert(reason);
+        self.given_up.notify_waiters();
         self.changed.notify_all();
     }
 
@@ -210,6 +262,31 @@ mod tests {
         let progress = Progress::new(1);
         progress.stop("a column is missing".into());
         assert!(progress.begin(progress.epoch()).is_none());
+    }
+
+    #[test]
+    fn what_was_polled_before_partitions_are_opened_anew_does_not_count() {
+        let progress = Progress::new(1);
+        progress.assign(BTreeSet::from([0]));
+        let epoch = progress.handed(0, 10);
+        progress.reopen();
+        assert!(progress.must_reopen() && progress.begin(epoch).is_some());
+        progress.opened(BTreeMap::from([(0, 3)]));
+        assert!(!progress.must_reopen() && progress.begin(epoch).is_none());
+        progress.landed(epoch, &BTreeMap::from([(0, 5)]));
+        assert!(progress.take_landed().is_empty());
+        assert_eq!(progress.begins(), BTreeMap::from([(0, 3)]));
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_waits_is_told_when_it_is_no_longer_ours() {
+        let progress = Progress::new(1);
+        progress.assign(BTreeSet::from([0]));
+        let epoch = progress.epoch();
+        let waits = progress.until_given_up(epoch);
+        let takes_away = async { progress.revoke(Duration::ZERO) };
+        tokio::join!(waits, takes_away);
+        progress.until_given_up(epoch).await;
     }
 
     #[test]

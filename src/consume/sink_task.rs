@@ -11,16 +11,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Services,
+    breaker::Breaker,
+    paused,
     poll::Handed,
     prepare::{Lookups, Preparer},
     progress::Progress,
+    wait::{Abandoned, Wait},
 };
 use crate::{
     batch::{Batch, Record},
     contract::Contract,
     failure::Failure,
-    retry::Backoff,
-    sink::{Sink, Written},
+    metrics,
+    retry::Outage,
+    sink::{Attempt, Sink, Written},
 };
 
 /// How long one attempt to write a batch may take before its connection is given up.
@@ -33,6 +37,7 @@ pub(super) struct SinkTask {
     pub(super) services: Arc<Services>,
     pub(super) preparer: Arc<Preparer>,
     pub(super) progress: Arc<Progress>,
+    pub(super) breaker: Arc<Breaker>,
     /// Told when there are new dead letters to publish.
     pub(super) outbox: Arc<Notify>,
     pub(super) records: UnboundedReceiver<Handed>,
@@ -40,6 +45,8 @@ pub(super) struct SinkTask {
     /// The first record of the next batch, where it came in another epoch.
     pub(super) next: Option<Handed>,
     pub(super) sink: Option<Sink>,
+    /// The epoch that is being written, and from where each partition's next batch begins in it.
+    pub(super) reading: (u64, BTreeMap<i32, i64>),
     pub(super) written: Written,
 }
 
@@ -50,12 +57,13 @@ struct Collected {
     bytes: usize,
 }
 
-/// Why a batch is not written.
-enum Abandoned {
-    /// Its partitions belong to somebody else, or the program ends.
-    NotOurs,
-    /// A person has to mend something.
-    Stop(String),
+/// What came of one attempt to write a batch.
+enum Outcome {
+    Landed(Written),
+    /// The breaker opened: why, and for how long the stream pauses.
+    HeldBack(String, Duration),
+    /// See [`Attempt::LedgerIsBehind`].
+    LedgerIsBehind,
 }
 
 impl SinkTask {
@@ -73,6 +81,7 @@ impl SinkTask {
                 let outcome = self.decide_and_write(collected).await;
                 if let Err(abandoned) = outcome {
                     given_up = Some(epoch);
+                    self.let_others_go_on().await;
                     if let Abandoned::Stop(reason) = abandoned {
                         progress.stop(reason);
                     }
@@ -113,98 +122,177 @@ impl SinkTask {
     }
 
     async fn decide_and_write(&mut self, collected: Collected) -> Result<(), Abandoned> {
-        let Collected { epoch, records, .. } = collected;
-        let preparer = self.preparer.clone();
-        let mut backoff = Backoff::for_dependencies();
-        let lookups = loop {
-            match preparer.look_up(&records).await {
-                Ok(lookups) => break lookups,
-                Err(failure) => {
-                    self.wait_out("the schema registry", failure, epoch, &mut backoff).await?
-                }
-            }
-        };
+        let Collected { epoch, mut records, .. } = collected;
+        if self.reading.0 != epoch {
+            self.reading = (epoch, self.progress.begins());
+        }
         let mut next_offsets = BTreeMap::new();
         for record in &records {
             let next = next_offsets.entry(record.partition).or_insert(0);
             *next = record.offset.saturating_add(1).max(*next);
         }
-        let batch = preparer
-            .prepare(records, &lookups, OffsetDateTime::now_utc())
-            .map_err(|error| Abandoned::Stop(format!("{error:#}")))?;
-        let mut backoff = Backoff::for_dependencies();
         let written = loop {
-            match self.write(&preparer, &batch, &lookups).await {
-                Ok(written) => break written,
-                Err(failure) => self.wait_out("Postgres", failure, epoch, &mut backoff).await?,
+            let lookups = self.look_up(&records, epoch).await?;
+            let batch = self
+                .preparer
+                .prepare(records, &lookups, OffsetDateTime::now_utc())
+                .map_err(|error| Abandoned::Stop(format!("{error:#}")))?;
+            self.breaker_closed(epoch).await?;
+            match self.write(&batch, &lookups, &next_offsets, epoch).await? {
+                Outcome::Landed(written) => break written,
+                Outcome::HeldBack(reason, probe) => self.hold_back(reason, probe, epoch).await?,
+                Outcome::LedgerIsBehind => {
+                    tracing::warn!(
+                        stream = self.contract.stream,
+                        "the ledger was put back; what it lacks is read again"
+                    );
+                    self.progress.reopen();
+                    return Err(Abandoned::NotOurs);
+                }
             }
+            // tried again from the start: a schema, a table or the clock may be another by then
+            records = batch.records;
         };
+        self.reading.1.extend(&next_offsets);
         self.progress.landed(epoch, &next_offsets);
-        self.written += written;
-        if written.dead_lettered > 0 {
-            self.outbox.notify_one();
+        if self.breaker.landed(self.number, &written) {
+            self.resume().await;
         }
-        tracing::debug!(
-            stream = self.contract.stream,
-            inserted = written.inserted,
-            duplicate = written.duplicate,
-            dead_lettered = written.dead_lettered,
-            skipped = written.skipped,
-            "batch landed"
-        );
+        self.count(written);
         Ok(())
     }
 
-    /// One attempt. A connection that failed is not used again.
-    async fn write(
-        &mut self,
-        preparer: &Preparer,
-        batch: &Batch,
-        lookups: &Lookups,
-    ) -> Result<Written, Failure> {
-        let contract = &self.contract;
-        let refuse =
-            |batch: &Batch, index, rejection| preparer.refused(batch, lookups, index, rejection);
-        let sink = self.sink.take();
-        let attempt = async {
-            let mut sink = match sink {
-                Some(sink) => sink,
-                None => Sink::connect(&self.services.postgres, contract).await?,
-            };
-            let written = sink.write(contract, batch, &refuse).await?;
-            Ok::<_, Failure>((sink, written))
-        };
-        let (sink, written) = timeout(WRITE, attempt).await.map_err(|_| {
-            Failure::Dependency(anyhow::anyhow!("Postgres took longer than {WRITE:?}"))
-        })??;
-        self.sink = Some(sink);
-        Ok(written)
+    async fn look_up(&self, records: &[Record], epoch: u64) -> Result<Lookups, Abandoned> {
+        let mut outage = Outage::new(self.services.options.max_outage);
+        loop {
+            match self.preparer.look_up(records).await {
+                Ok(lookups) => return Ok(lookups),
+                Err(failure) => {
+                    self.wait(epoch).out("the schema registry", failure, &mut outage).await?;
+                }
+            }
+        }
     }
 
-    /// Waits before the next attempt, if there is to be one.
-    async fn wait_out(
-        &self,
-        what: &str,
-        failure: Failure,
+    /// Writes a batch, as often as Postgres is away.
+    async fn write(
+        &mut self,
+        batch: &Batch,
+        lookups: &Lookups,
+        next_offsets: &BTreeMap<i32, i64>,
         epoch: u64,
-        backoff: &mut Backoff,
-    ) -> Result<(), Abandoned> {
-        let error = match failure {
-            Failure::Dependency(error) => error,
-            stop => return Err(Abandoned::Stop(stop.to_string())),
-        };
-        if !self.progress.is_ours(epoch) || self.stop.is_cancelled() {
-            return Err(Abandoned::NotOurs);
+    ) -> Result<Outcome, Abandoned> {
+        let begins = self.begins(next_offsets);
+        let mut outage = Outage::new(self.services.options.max_outage);
+        loop {
+            let limit = outage.attempt(WRITE);
+            let attempt = timeout(limit, self.attempt(batch, lookups, &begins)).await;
+            let failure = match attempt {
+                Ok(Ok(outcome)) => return Ok(outcome),
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    Failure::Dependency(anyhow::anyhow!("Postgres took longer than {limit:?}"))
+                }
+            };
+            self.wait(epoch).out("Postgres", failure, &mut outage).await?;
         }
-        let delay = backoff.next().unwrap_or_default();
-        tracing::warn!(
-            stream = self.contract.stream,
-            error = format!("{error:#}"),
-            "waiting for {what}; nothing is lost, and nothing is dead-lettered for it"
-        );
+    }
+
+    /// From where the partitions of a batch are read for it.
+    fn begins(&self, next_offsets: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
+        let begin = |partition: &i32| self.reading.1.get(partition).copied().unwrap_or_default();
+        next_offsets.keys().map(|partition| (*partition, begin(partition))).collect()
+    }
+
+    /// One attempt. A connection that failed, or whose transaction is not wanted, is dropped.
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        lookups: &Lookups,
+        begins: &BTreeMap<i32, i64>,
+    ) -> Result<Outcome, Failure> {
+        let contract = &self.contract;
+        let refuse = |batch: &Batch, index, rejection| {
+            self.preparer.refused(batch, lookups, index, rejection)
+        };
+        let mut sink = match self.sink.take() {
+            Some(sink) => sink,
+            None => Sink::connect(&self.services.postgres, contract).await?,
+        };
+        match sink.write(contract, batch, begins, &refuse).await? {
+            Attempt::LedgerIsBehind => Ok(Outcome::LedgerIsBehind),
+            Attempt::Ready { written, refused } => {
+                let letters = [batch.dead_letters.as_slice(), &refused];
+                if let Some((reason, probe)) = self.breaker.judge(self.number, &written, &letters) {
+                    return Ok(Outcome::HeldBack(reason, probe));
+                }
+                sink.commit().await?;
+                self.sink = Some(sink);
+                Ok(Outcome::Landed(written))
+            }
+        }
+    }
+
+    /// Waits while another sink task's batch is held back.
+    async fn breaker_closed(&self, epoch: u64) -> Result<(), Abandoned> {
         tokio::select! {
-            () = tokio::time::sleep(delay) => Ok(()),
+            () = self.breaker.until_closed(self.number) => Ok(()),
+            () = self.progress.until_given_up(epoch) => Err(Abandoned::NotOurs),
             () = self.stop.cancelled() => Err(Abandoned::NotOurs),
         }
+    }
+
+    /// Pauses the stream before the batch is tried again.
+    async fn hold_back(
+        &self,
+        reason: String,
+        probe: Duration,
+        epoch: u64,
+    ) -> Result<(), Abandoned> {
+        let stream = &self.contract.stream;
+        let advice = "mend the producer or the contract, or let them through with --no-breaker";
+        if self.services.options.exit_when_drained {
+            return Err(Abandoned::Stop(format!("the breaker opened: {reason}; {advice}")));
+        }
+        tracing::error!(
+            stream,
+            "the breaker is open and the stream pauses: {reason}; nothing is dead-lettered for it, \
+             and the batch is tried again in {probe:?}; {advice}"
+        );
+        metrics::breaker(stream, true);
+        paused::note(&self.services.postgres, stream, &reason, probe).await;
+        self.wait(epoch).pause(probe).await
+    }
+
+    /// What held the stream up has landed.
+    async fn resume(&self) {
+        let stream = &self.contract.stream;
+        tracing::info!(stream, "the breaker is closed and the stream goes on");
+        metrics::breaker(stream, false);
+        paused::forget(&self.services.postgres, stream).await;
+    }
+
+    /// A batch that is given up holds nobody back.
+    async fn let_others_go_on(&self) {
+        if self.breaker.close(self.number) {
+            metrics::breaker(&self.contract.stream, false);
+            paused::forget(&self.services.postgres, &self.contract.stream).await;
+        }
+    }
+
+    fn wait(&self, epoch: u64) -> Wait<'_> {
+        let (progress, stop) = (&self.progress, &self.stop);
+        Wait { stream: &self.contract.stream, epoch, progress, stop }
+    }
+
+    fn count(&mut self, written: Written) {
+        let stream = &self.contract.stream;
+        let Written { inserted, duplicate, dead_lettered, skipped } = written;
+        self.written += written;
+        if dead_lettered > 0 {
+            self.outbox.notify_one();
+        }
+        metrics::landed(stream, &written);
+        tracing::debug!(stream, inserted, duplicate, dead_lettered, skipped, "batch landed");
     }
 }

@@ -1,26 +1,21 @@
 //! One stream's pipeline, put together and taken apart.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{Notify, mpsc::unbounded_channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Services,
-    poll::{Group, Poller},
-    prepare::Preparer,
-    progress::Progress,
-    sink_task::SinkTask,
+    Services, breaker::Breaker, group::Group, opening::Opening, paused, poll::Poller,
+    prepare::Preparer, progress::Progress, sink_task::SinkTask,
 };
 use crate::{
-    contract::Contract,
-    failure::Failure,
-    outbox::Outbox,
-    retry::Backoff,
-    sink::{Written, next_offsets},
-    tables,
+    contract::Contract, failure::Failure, outbox::Outbox, retry::Outage, sink::Written, tables,
 };
 
 /// How a stream's run went.
@@ -55,11 +50,17 @@ async fn run_stream(
 ) -> anyhow::Result<(Written, Option<String>)> {
     // before anything is read: what is wrong with a table is better said now than at a batch
     verify(&contract, &services, &stop).await?;
+    if stop.is_cancelled() {
+        return Ok((Written::default(), None));
+    }
+    // a pause that another run noted is over
+    paused::forget(&services.postgres, &contract.stream).await;
     let options = services.options.clone();
     let tasks = options.sink_tasks.max(1);
     let progress = Arc::new(Progress::new(tasks));
     let consumer = subscribe(&contract, &services, progress.clone())?;
     let policy = options.unknown_schema;
+    let breaker = Arc::new(Breaker::new(options.breaker));
     let preparer = Arc::new(Preparer::new(contract.clone(), services.registry.clone(), policy));
     let dead_letters = Arc::new(Notify::new());
     let outbox_stop = CancellationToken::new();
@@ -79,22 +80,28 @@ async fn run_stream(
             services: services.clone(),
             preparer: preparer.clone(),
             progress: progress.clone(),
+            breaker: breaker.clone(),
             outbox: dead_letters.clone(),
             records,
             stop: stop.clone(),
             next: None,
             sink: None,
+            reading: (0, BTreeMap::new()),
             written: Written::default(),
         };
         sinks.push(tracker.spawn(task.run()));
     }
     let poller = Poller {
         consumer,
+        stream: contract.stream.clone(),
         topic: contract.topic.name.clone(),
         progress: progress.clone(),
         tasks: senders,
         options,
         stop,
+        opening: Opening::new(contract.clone(), services.clone()),
+        away: None,
+        has_read: false,
         at_end: BTreeSet::new(),
         full_since: None,
         paused: BTreeSet::new(),
@@ -110,50 +117,28 @@ async fn run_stream(
     Ok((written, progress.stopped()))
 }
 
-/// Holds the stream against its tables and its topic; waits for whoever does not answer.
+/// Holds the stream against its tables; waits for a database that does not answer.
 async fn verify(
     contract: &Contract,
     services: &Services,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut backoff = Backoff::for_dependencies();
+    let mut outage = Outage::new(services.options.max_outage);
     loop {
-        let verified = match tables::verify(&services.postgres, contract).await {
-            Ok(()) => ledger_fits_topic(contract, services).await,
-            failed => failed,
-        };
-        match verified {
-            Err(Failure::Dependency(error)) if !stop.is_cancelled() => {
-                let (stream, error) = (&contract.stream, format!("{error:#}"));
-                tracing::warn!(stream, error, "waiting to begin");
+        match tables::verify(&services.postgres, contract).await {
+            Err(Failure::Dependency(_)) if stop.is_cancelled() => return Ok(()),
+            Err(Failure::Dependency(error)) => {
+                let (stream, text) = (&contract.stream, format!("{error:#}"));
+                let delay = outage.failed(None).with_context(|| format!("Postgres: {text}"))?;
+                tracing::warn!(stream, error = text, "waiting to begin");
                 tokio::select! {
-                    () = tokio::time::sleep(backoff.next().unwrap_or_default()) => {}
+                    () = tokio::time::sleep(delay) => {}
                     () = stop.cancelled() => {}
                 }
             }
             verified => return Ok(verified?),
         }
     }
-}
-
-/// A ledger that is ahead of its topic belongs to a topic of the past: offsets that start again
-/// would all be taken for redelivered ones.
-async fn ledger_fits_topic(contract: &Contract, services: &Services) -> Result<(), Failure> {
-    let (partitions, next_offsets): (Vec<i32>, Vec<i64>) =
-        next_offsets(&services.postgres, contract).await?.into_iter().unzip();
-    let topic = &contract.topic.name;
-    let ends = services.broker.end_offsets(topic, &partitions)?;
-    for ((partition, next), end) in partitions.into_iter().zip(next_offsets).zip(ends) {
-        if next > end {
-            return Err(Failure::Contract(anyhow!(
-                "the ledger has seen offset {next} of \"{topic}\" partition {partition}, which ends \
-                 at {end}: the topic was made anew; run: DELETE FROM ledger WHERE stream = '{}' AND \
-                 topic = '{topic}';",
-                contract.stream
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn subscribe(
@@ -163,7 +148,7 @@ fn subscribe(
 ) -> anyhow::Result<BaseConsumer<Group>> {
     let topic = contract.topic.name.clone();
     let group = format!("{}.{}", services.options.group_prefix, contract.stream);
-    let context = Group { topic: topic.clone(), progress };
+    let context = Group { stream: contract.stream.clone(), topic: topic.clone(), progress };
     let consumer: BaseConsumer<Group> = services
         .broker
         .consumer(&group)

@@ -133,6 +133,11 @@ impl Contract {
     pub fn read(file: &Path) -> Result<Contract, Problems> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Problems::one(file, "", format!("can't be read: {error}")))?;
+        Contract::parse(file, text)
+    }
+
+    /// Makes a contract of a file's text; the file's name is the stream's.
+    pub fn parse(file: &Path, text: String) -> Result<Contract, Problems> {
         read::contract(file, text)
     }
 

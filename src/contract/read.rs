@@ -12,7 +12,7 @@ use super::{
     Column, ColumnType, Contract, Identity, Label, Problem, Problems, Topic, attribute::Attribute,
     sample, trial::Trial,
 };
-use crate::codec::is_recursive;
+use crate::codec;
 
 /// Postgres cuts longer names off.
 pub(super) const LONGEST_NAME: usize = 63;
@@ -163,8 +163,9 @@ impl Reader<'_> {
                 return None;
             }
         };
-        if is_recursive(schema) {
-            self.problem("fields", "a type contains itself; expected types of a bounded depth");
+        if let Err(unbounded) = codec::bounded(schema) {
+            self.problem("fields", format!("{unbounded}; expected types of a bounded depth"));
+            return None;
         }
         let named = |name: &Name| resolved.get_names().get(name).copied();
         let mut columns = Vec::new();

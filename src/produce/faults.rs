@@ -24,6 +24,13 @@ const UNKNOWN_SCHEMA: u32 = 0x7fff_fffe;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Share(f64);
 
+impl Share {
+    /// From 0 to 1.
+    pub fn as_fraction(self) -> f64 {
+        self.0
+    }
+}
+
 impl FromStr for Share {
     type Err = String;
 

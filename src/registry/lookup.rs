@@ -1,10 +1,9 @@
 //! Schema id -> the schema an event was written with.
 //!
-//! The fetch is schema_registry_converter's. Its `AvroDecoder` is not used, for three reasons:
-//! it keeps one 500, 504, 429, 401 or cut reply as the final answer for an id, it panics over a
-//! referenced schema without a namespace, and its errors do not say whether the registry spoke.
-//! So answers are kept here, references are inlined here, and after a failure the registry is
-//! asked again directly for the reason.
+//! schema_registry_converter's `AvroDecoder` is not used: it keeps one 500, 504, 429, 401 or cut
+//! reply as the final answer for an id, it panics over a referenced schema without a namespace, and
+//! its errors do not say whether the registry spoke, or when it wants to be asked again. So the
+//! registry is asked here, answers are kept here, and references are inlined here.
 
 use std::{
     collections::HashMap,
@@ -20,11 +19,8 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
-use schema_registry_converter::{
-    async_impl::schema_registry::get_schema_by_id, error::SRCError,
-    schema_registry_common::SchemaType,
-};
-use serde::de::IgnoredAny;
+use schema_registry_converter::{error::SRCError, schema_registry_common::RegisteredReference};
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     Away, FailedLookup, LookupError, Registry,
@@ -128,23 +124,45 @@ impl Registry {
     }
 
     async fn fetch(self, id: SchemaId) -> Result<Arc<RegisteredSchema>, LookupError> {
-        let found = match get_schema_by_id(id.0, &self.inner.settings).await {
+        self.leave_alone()?;
+        let path = format!("schemas/ids/{id}?deleted=true");
+        let found: Found = match self.inner.client.get(&path).await {
             Ok(found) => found,
-            Err(error) => {
-                let path = format!("schemas/ids/{id}?deleted=true");
-                return Err(match self.why(&path, &error).await {
-                    Why::NotFound(_) => LookupError::Unknown { id },
-                    Why::Other(error) => error,
-                });
+            Err(Failure::Said(said)) if said.is_not_found() => {
+                return Err(LookupError::Unknown { id });
+            }
+            Err(Failure::Said(said)) => return Err(away(said.message)),
+            Err(Failure::Refused(detail)) => return Err(LookupError::Refused(detail)),
+            Err(Failure::Away(reason)) => {
+                self.come_back(&reason);
+                return Err(LookupError::Away(reason));
             }
         };
         let unusable = |detail| LookupError::Unusable { id, detail };
-        if found.schema_type != SchemaType::Avro {
-            return Err(unusable(format!("its type is {:?}, not Avro", found.schema_type)));
+        if let Some(kind) = found.schema_type.filter(|kind| kind != "AVRO") {
+            return Err(unusable(format!("its type is {kind}, not AVRO")));
         }
         let others = references::fetch(&self, id, found.references).await?;
         let parsed = references::parse(&found.schema, &others).map_err(unusable)?;
         Ok(Arc::new(RegisteredSchema { id, text: found.schema, parsed }))
+    }
+
+    /// Fails while the registry has asked not to be asked, whoever it said that to.
+    fn leave_alone(&self) -> Result<(), LookupError> {
+        let not_before = self.inner.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = not_before.and_then(|moment| moment.checked_duration_since(Instant::now()));
+        left.filter(|left| !left.is_zero()).map_or(Ok(()), |left| {
+            let detail = "it asked to be left alone for a while".to_owned();
+            Err(LookupError::Away(Away { detail, retry_after: Some(left) }))
+        })
+    }
+
+    fn come_back(&self, reason: &Away) {
+        if let Some(moment) = reason.retry_after.and_then(|time| Instant::now().checked_add(time)) {
+            let mut not_before =
+                self.inner.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+            *not_before = Some(moment);
+        }
     }
 
     /// What the registry itself says about a path that the converter could not bring.
@@ -175,6 +193,17 @@ impl Registry {
         let mut memory = self.inner.memory.write().unwrap_or_else(PoisonError::into_inner);
         memory.keep(id, answer, Instant::now());
     }
+}
+
+/// The registry's answer for an id.
+#[derive(Deserialize)]
+struct Found {
+    schema: String,
+    /// AVRO, where it is left out.
+    #[serde(rename = "schemaType")]
+    schema_type: Option<String>,
+    #[serde(default)]
+    references: Vec<RegisteredReference>,
 }
 
 /// Whether the registry says "there is none", or whatever else is the matter.

@@ -60,7 +60,10 @@ pub(crate) use types::{base, promotes, same_name};
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::{
+    sync::{Arc, Mutex, RwLock},
+    time::Instant,
+};
 
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
 
@@ -78,6 +81,8 @@ struct Inner {
     settings: SrSettings,
     memory: RwLock<Memory>,
     under_way: Mutex<UnderWay>,
+    /// When the registry wants to be asked again.
+    not_before: Mutex<Option<Instant>>,
 }
 
 impl Registry {
@@ -87,7 +92,8 @@ impl Registry {
     /// carry, a certificate file that cannot be read.
     pub fn new(config: &RegistryConfig) -> anyhow::Result<Self> {
         let (client, settings) = config.connect()?;
-        let (memory, under_way) = Default::default();
-        Ok(Self { inner: Arc::new(Inner { client, settings, memory, under_way }) })
+        let (memory, under_way, not_before) = Default::default();
+        let inner = Inner { client, settings, memory, under_way, not_before };
+        Ok(Self { inner: Arc::new(inner) })
     }
 }

@@ -35,6 +35,11 @@ pub fn fill(contract: &Contract, aggregate: &Aggregate) -> String {
     )
 }
 
+/// An aggregate as the stream's table makes it: the query for its rows, columns in their order.
+pub(crate) fn recomputed(contract: &Contract, aggregate: &Aggregate) -> String {
+    grouped(contract, aggregate, &format!("{} AS fresh", quoted(&contract.table)))
+}
+
 /// Remembers the buckets that change: those of the rows that are new or newer, and those of the
 /// rows that they replace. A minimum can't be taken back out of an aggregate, so [`remake`] makes
 /// these buckets again.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
+use sqlx::PgConnection;
 
 use crate::{batch::Record, contract::Contract, failure::Failure};
 
@@ -25,17 +25,6 @@ struct Entry {
     dead_lettered: i64,
 }
 
-/// How far the ledger is with each partition of a stream's topic.
-pub async fn next_offsets(
-    options: &PgConnectOptions,
-    contract: &Contract,
-) -> Result<Vec<(i32, i64)>, Failure> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    let sql = "SELECT partition, next_offset FROM ledger WHERE stream = $1 AND topic = $2";
-    let next = sqlx::query_as(sql).bind(&contract.stream).bind(&contract.topic.name);
-    Ok(next.fetch_all(&mut connection).await?)
-}
-
 /// How a batch's records ended, redelivered ones left out.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
@@ -50,38 +39,38 @@ pub struct Written {
 }
 
 impl Account {
-    /// Locks the ledger's rows of the batch's partitions, in order, and reads how far they are.
+    /// Locks the ledger's rows of the batch's partitions, in order, and reads how far they are;
+    /// none where one of them is behind `begins`, the offset from which the partition was read for
+    /// this batch: what lies between is in no table.
     ///
     /// Two members that both believe they own a partition take turns here.
     pub(super) async fn open(
         connection: &mut PgConnection,
         contract: &Contract,
         records: &[Record],
-    ) -> Result<Account, Failure> {
-        let mut firsts: BTreeMap<i32, i64> = BTreeMap::new();
-        for record in records {
-            let first = firsts.entry(record.partition).or_insert(record.offset);
-            *first = record.offset.min(*first);
-        }
-        let (partitions, offsets): (Vec<i32>, Vec<i64>) = firsts.into_iter().unzip();
-        let rows = sqlx::query(
-            "INSERT INTO ledger AS kept (stream, topic, partition, first_offset, next_offset) \
-             SELECT $1, $2, partition, first, first FROM unnest($3::int[], $4::bigint[]) \
-             AS batch (partition, first) ORDER BY partition \
-             ON CONFLICT (stream, topic, partition) DO UPDATE SET updated_at = now() \
-             RETURNING partition, next_offset",
+        begins: &BTreeMap<i32, i64>,
+    ) -> Result<Option<Account>, Failure> {
+        let rows: Vec<(i32, i64)> = sqlx::query_as(
+            "SELECT partition, next_offset FROM ledger WHERE stream = $1 AND topic = $2 \
+             AND partition = ANY ($3) ORDER BY partition FOR UPDATE",
         )
         .bind(&contract.stream)
         .bind(&contract.topic.name)
-        .bind(&partitions)
-        .bind(&offsets)
+        .bind(begins.keys().copied().collect::<Vec<i32>>())
         .fetch_all(connection)
         .await?;
-        let mut account = Account { partitions: BTreeMap::new() };
-        for row in rows {
-            let next = row.try_get(1)?;
-            let entry = Entry { next, end: next, ..Entry::default() };
-            account.partitions.insert(row.try_get(0)?, entry);
+        let entry = |next| Entry { next, end: next, ..Entry::default() };
+        let mut account = Account {
+            partitions: rows
+                .into_iter()
+                .map(|(partition, next)| (partition, entry(next)))
+                .collect(),
+        };
+        let is_known = |(partition, begin): (&i32, &i64)| {
+            account.partitions.get(partition).is_some_and(|entry| entry.next >= *begin)
+        };
+        if !begins.iter().all(is_known) {
+            return Ok(None);
         }
         for record in records {
             if let Some(entry) = account.partitions.get_mut(&record.partition)
@@ -91,7 +80,7 @@ impl Account {
                 entry.end = entry.end.max(record.offset.saturating_add(1));
             }
         }
-        Ok(account)
+        Ok(Some(account))
     }
 
     /// The partition that counts an offset; none for one that was redelivered.

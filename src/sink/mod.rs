@@ -6,19 +6,25 @@
 //! nothing the second time.
 
 mod aggregates;
+mod begin;
 mod dead_letters;
 mod ledger;
 mod numeric;
 mod row;
 mod statements;
 
-use std::{collections::HashSet, ops::Range};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+};
 
 use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
 
+pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
+pub use begin::{OnGap, Place, begin};
 pub(crate) use dead_letters::headers_from_json;
-pub use ledger::{Written, next_offsets};
+pub use ledger::Written;
 pub use row::{EncodedRow, RowEncoder, instant_micros, is_storable_instant};
 
 use self::{ledger::Account, statements::Statements};
@@ -43,6 +49,21 @@ pub struct Sink {
     statements: Statements,
 }
 
+/// What came of writing a batch.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It can be committed.
+    Ready {
+        /// How its records end.
+        written: Written,
+        /// The dead letters of rows that the table refuses.
+        refused: Vec<DeadLetter>,
+    },
+    /// The ledger lacks offsets before the batch: it was put back behind our back, as by restoring
+    /// a backup. They have to be read again first.
+    LedgerIsBehind,
+}
+
 /// Makes a dead letter of a record that the table refused.
 pub type Refuse<'r> = dyn Fn(&Batch, usize, Rejection) -> DeadLetter + Sync + 'r;
 
@@ -50,16 +71,21 @@ impl Sink {
     /// Connects.
     pub async fn connect(options: &PgConnectOptions, contract: &Contract) -> Result<Sink, Failure> {
         let name = format!("sluicegate {}", contract.stream);
-        // the server gives up before we do, or its process would wait on behind our back
-        let timeout = [("statement_timeout", "110s")];
-        let options = options.clone().application_name(&name).options(timeout);
+        let timeouts = [
+            // the server gives up before we do, or its process would wait on behind our back
+            ("statement_timeout", "110s"),
+            // a process that is frozen must not keep the ledger from the partitions' new owner
+            ("idle_in_transaction_session_timeout", "30s"),
+        ];
+        let options = options.clone().application_name(&name).options(timeouts);
         let mut connection = PgConnection::connect_with(&options).await?;
         let statements = Statements::new(contract);
         execute(&mut connection, &statements.prepare).await?;
         Ok(Sink { connection, statements })
     }
 
-    /// Writes a batch and says how its records ended.
+    /// Writes a batch, all but the commit. What it gives back is in the database only once
+    /// [`commit`](Self::commit) has returned; dropping the sink undoes it.
     ///
     /// After an error the connection may be in any state: drop the sink, and write the same batch
     /// with another. A row that the table refuses is no error: it becomes a dead letter, made by
@@ -68,8 +94,9 @@ impl Sink {
         &mut self,
         contract: &Contract,
         batch: &Batch,
+        begins: &BTreeMap<i32, i64>,
         refuse: &Refuse<'_>,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Attempt, Failure> {
         // deferred constraints are checked row by row, while it is known which row it is
         execute(&mut self.connection, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
         if self.statements.exclusive {
@@ -78,7 +105,8 @@ impl Sink {
                 .execute(&mut self.connection)
                 .await?;
         }
-        let mut account = Account::open(&mut self.connection, contract, &batch.records).await?;
+        let account = Account::open(&mut self.connection, contract, &batch.records, begins).await?;
+        let Some(mut account) = account else { return Ok(Attempt::LedgerIsBehind) };
         let settled =
             dead_letters::settled(&mut self.connection, contract, batch, &account).await?;
         let refused = self.land(batch, &settled, &mut account).await?;
@@ -95,8 +123,12 @@ impl Sink {
                 .for_each(|(partition, offset)| account.dead_lettered(partition, offset));
         }
         let written = account.close(&mut self.connection, contract).await?;
-        execute(&mut self.connection, "COMMIT").await?;
-        Ok(written)
+        Ok(Attempt::Ready { written, refused })
+    }
+
+    /// Commits what was written last.
+    pub async fn commit(&mut self) -> Result<(), Failure> {
+        execute(&mut self.connection, "COMMIT").await
     }
 
     /// Lands the rows, and gives those that the table refuses, with its reasons.

@@ -251,6 +251,8 @@ fn stats_count_what_landed_and_what_did_not() {
         "duplicates": 2,
         "skipped": 0,
         "dead_lettered": 3,
+        "expired": 0,
+        "paused": null,
         "dead_letters": {
           "bad_magic_byte": 1,
           "rule:value_is_positive": 2

@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody depends on a test")]
 
+mod audit;
 mod avro;
 mod bad_input;
+mod breaker;
 mod chaos_plan;
 mod cli;
 mod contract_failures;
@@ -16,6 +18,7 @@ mod dead_letters;
 mod decoded;
 mod evolution;
 mod fates;
+mod gaps;
 mod idempotence;
 mod logs;
 mod other_languages;
@@ -24,6 +27,7 @@ mod producing;
 mod proxy;
 mod refused_rows;
 mod restart;
+mod scripted_registry;
 mod services;
 mod shutdown;
 mod support;

@@ -44,6 +44,15 @@ impl Proxy {
         Proxy { address, state }
     }
 
+    /// Before the Postgres of a URL; gives the URL that leads through it, without TLS.
+    pub fn before_postgres(url: &str) -> (Proxy, String) {
+        let (user, place) = url.rsplit_once('@').unwrap();
+        let (address, database) = place.split_once('/').unwrap();
+        let proxy = Proxy::before(address.to_owned());
+        let url = format!("{user}@{}/{database}?sslmode=disable", proxy.address());
+        (proxy, url)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> String {
         self.address.to_string()

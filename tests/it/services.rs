@@ -156,7 +156,7 @@ fn is_running(id: &str) -> bool {
 }
 
 /// A port that is free, and that no connection of anybody's gets for its own end.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let random = std::iter::repeat_with(|| rand::rng().random_range(12_000..32_000));
     random.take(1_000).find(is_free).expect("a free port")

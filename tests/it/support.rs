@@ -481,6 +481,13 @@ impl Group {
         elements.sort_by_key(|element| element.partition());
         elements.iter().map(|element| element.offset().to_raw().filter(|raw| *raw >= 0)).collect()
     }
+
+    /// The ids that its members have now; one that joins anew gets another.
+    pub fn members(&self) -> Vec<String> {
+        let groups = self.consumer.fetch_group_list(Some(&self.topic), PATIENCE).unwrap();
+        let members = groups.groups().iter().flat_map(|group| group.members());
+        members.map(|member| member.id().to_owned()).collect()
+    }
 }
 
 /// Asks again and again, with time for others in between, until there is an answer; none if there
@@ -593,8 +600,18 @@ impl Running {
 
     /// SIGTERM alone.
     pub fn ask_to_end(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
+    }
+
+    /// A signal, such as STOP or CONT.
+    pub fn signal(&self, signal: &str) {
+        let args = [format!("-{signal}"), self.pid().to_string()];
+        assert!(Command::new("kill").args(args).status().unwrap().success());
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for its own end; gives the exit code.

@@ -13,6 +13,7 @@ fn migrate_creates_every_table_once() {
     insta::assert_snapshot!(fixture.run(&["migrate"]).success(), @r#"
     -- migration V1__dlq_events
     -- migration V2__ledger
+    -- migration V3__gaps_and_breakers
     CREATE TABLE "readings" (
         "event_id" uuid NOT NULL,
         "device" text NOT NULL,
@@ -238,7 +239,7 @@ fn migrations_that_run_at_once_take_turns() {
         creators += usize::from(stdout.contains("CREATE TABLE \"readings\""));
     }
     assert_eq!(creators, 1);
-    assert_eq!(tables(&fixture).len(), 5);
+    assert_eq!(tables(&fixture).len(), 7);
 }
 
 #[test]
@@ -264,6 +265,13 @@ const SAMPLES: &[(&str, &str)] = &[
         "V2__ledger.sql",
         "INSERT INTO ledger (stream, topic, partition, first_offset, next_offset, inserted, \
          duplicate, dead_lettered, skipped) VALUES ('s', 't', 0, 3, 13, 1, 2, 3, 4)",
+    ),
+    (
+        "V3__gaps_and_breakers.sql",
+        "INSERT INTO ledger_gaps (stream, topic, partition, first_offset, end_offset) \
+         VALUES ('s', 't', 0, 13, 20); \
+         UPDATE ledger SET next_offset = 20, expired = 7; \
+         INSERT INTO breakers (stream, reason, probe_at) VALUES ('s', 'r', now())",
     ),
 ];
 

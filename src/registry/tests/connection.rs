@@ -3,18 +3,19 @@ use wiremock::matchers::header;
 use super::{super::*, *};
 use crate::{secret::Secret, wire::SchemaId};
 
-/// The look-up goes through the converter and its explanation, the rest through our own client.
+/// A schema comes through our own client, and what it refers to through the converter's.
 async fn accepts(server: &MockServer, expected: &str, config: &RegistryConfig) {
-    let schema = ok(json!({"schema": SCHEMA}));
-    let authorized = get("/schemas/ids/1").and(header("authorization", expected));
-    authorized.respond_with(schema).expect(1).mount(server).await;
-    let unknown = get("/schemas/ids/2").and(header("authorization", expected));
-    unknown.respond_with(says(40403, "not found")).expect(2).mount(server).await;
-
-    let registry = Registry::new(config).unwrap();
-    registry.writer_schema(SchemaId(1)).await.unwrap();
-    let error = registry.writer_schema(SchemaId(2)).await.unwrap_err();
-    assert_eq!(error, LookupError::Unknown { id: SchemaId(2) });
+    let authorized = |path| get(path).and(header("authorization", expected));
+    let reference = json!([{"name": "Zone", "subject": "zone", "version": 1}]);
+    let referring = json!({
+        "schema": r#"{"type": "record", "name": "Outer", "fields": [{"name": "zone", "type": "Zone"}]}"#,
+        "references": reference,
+    });
+    let zone = r#"{"type": "enum", "name": "Zone", "symbols": ["north", "south"]}"#;
+    let zone = json!({"subject": "zone", "id": 3, "version": 1, "schema": zone});
+    authorized("/schemas/ids/1").respond_with(ok(referring)).expect(1).mount(server).await;
+    authorized("/subjects/zone/versions/1").respond_with(ok(zone)).expect(1).mount(server).await;
+    Registry::new(config).unwrap().writer_schema(SchemaId(1)).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,189 @@
+//! What Postgres says, all of one moment.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::anyhow;
+use futures::TryStreamExt;
+use sqlx::{FromRow, PgConnection, Row as _};
+
+use super::{
+    buckets::{self, Buckets},
+    copies::{Letter, Letters, PRINT, Print},
+    figures::{DeadLetters, Entry, Gap, PartitionFigures, Place},
+};
+use crate::{
+    contract::{Aggregate, Contract},
+    sql::{quoted, said},
+};
+
+/// The topics whose offsets a stream accounts for: the contract's, and those from before it was
+/// renamed.
+pub(super) async fn topics(
+    connection: &mut PgConnection,
+    contract: &Contract,
+) -> anyhow::Result<Vec<String>> {
+    let sql = "SELECT $2 UNION SELECT topic FROM ledger WHERE stream = $1";
+    let topics = sqlx::query_scalar(sql).bind(&contract.stream).bind(&contract.topic.name);
+    topics.fetch_all(connection).await.map_err(unreadable)
+}
+
+/// Notes that a person knows of a stream's gaps.
+pub(super) async fn accept_gaps(
+    connection: &mut PgConnection,
+    stream: &str,
+) -> anyhow::Result<u64> {
+    let sql =
+        "UPDATE ledger_gaps SET accepted_at = now() WHERE stream = $1 AND accepted_at IS NULL";
+    let accepted = sqlx::query(sql).bind(stream).execute(connection).await;
+    accepted.map(|accepted| accepted.rows_affected()).map_err(unreadable)
+}
+
+/// A transaction that reads, and sees what was there when it began to.
+pub(super) struct Snapshot<'c> {
+    connection: &'c mut PgConnection,
+}
+
+impl Snapshot<'_> {
+    pub(super) async fn begin(connection: &mut PgConnection) -> anyhow::Result<Snapshot<'_>> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'";
+        sqlx::raw_sql(begin).execute(&mut *connection).await.map_err(unreadable)?;
+        Ok(Snapshot { connection })
+    }
+
+    pub(super) async fn end(self) -> anyhow::Result<()> {
+        sqlx::raw_sql("COMMIT").execute(self.connection).await.map(drop).map_err(unreadable)
+    }
+
+    /// What the ledger and `dlq_events` say of each partition.
+    pub(super) async fn partitions(
+        &mut self,
+        contract: &Contract,
+    ) -> anyhow::Result<BTreeMap<Place, PartitionFigures>> {
+        let mut partitions: BTreeMap<Place, PartitionFigures> = BTreeMap::new();
+        let ledger = "SELECT topic, partition, ledger.* FROM ledger WHERE stream = $1";
+        for (place, entry) in self.by_place::<Entry>(contract, ledger).await? {
+            partitions.entry(place).or_default().ledger = Some(entry);
+        }
+        let dead_letters = "\
+            SELECT topic, partition, count(*) AS count, count(*) FILTER (WHERE outside) AS outside, \
+            min(\"offset\") FILTER (WHERE outside) AS outside_from, \
+            max(\"offset\") FILTER (WHERE outside) AS outside_to \
+            FROM (SELECT topic, partition, \"offset\", ledger.stream IS NULL \
+                OR \"offset\" < first_offset OR \"offset\" >= next_offset AS outside \
+                FROM dlq_events LEFT JOIN ledger USING (stream, topic, partition) \
+                WHERE dlq_events.stream = $1) AS letter \
+            GROUP BY topic, partition";
+        for (place, letters) in self.by_place::<DeadLetters>(contract, dead_letters).await? {
+            partitions.entry(place).or_default().dead_letters = letters;
+        }
+        Ok(partitions)
+    }
+
+    /// The gaps that the consumer found.
+    pub(super) async fn gaps(&mut self, contract: &Contract) -> anyhow::Result<Vec<Gap>> {
+        let sql = "SELECT *, accepted_at IS NOT NULL AS accepted FROM ledger_gaps \
+                   WHERE stream = $1 ORDER BY topic, partition, first_offset";
+        let gaps = sqlx::query_as(sql).bind(&contract.stream).fetch_all(&mut *self.connection);
+        gaps.await.map_err(unreadable)
+    }
+
+    /// How many rows have landed.
+    pub(super) async fn rows(&mut self, contract: &Contract) -> anyhow::Result<i64> {
+        self.count(&contract.table).await
+    }
+
+    /// Each aggregate, held against the table.
+    pub(super) async fn buckets(&mut self, contract: &Contract) -> anyhow::Result<Vec<Buckets>> {
+        let mut all = Vec::new();
+        for aggregate in &contract.aggregates {
+            let kept = self.count(&aggregate.table).await?;
+            let late = self.late(aggregate).await?;
+            let sql = sqlx::AssertSqlSafe(buckets::differing(contract, aggregate, &late));
+            let rows = sqlx::query(sql).fetch_all(&mut *self.connection).await;
+            let rows = rows.map_err(unreadable)?;
+            let (differing, first) = buckets::described(aggregate, &rows).map_err(unreadable)?;
+            all.push(Buckets { table: aggregate.table.clone(), kept, differing, first, late });
+        }
+        Ok(all)
+    }
+
+    /// The columns of an aggregate that came later, as far as they are there.
+    async fn late(&mut self, aggregate: &Aggregate) -> anyhow::Result<Vec<String>> {
+        let sql = "SELECT attname::text, attnotnull FROM pg_attribute \
+                   WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0";
+        let columns = sqlx::query_as(sql).bind(&aggregate.table).fetch_all(&mut *self.connection);
+        let columns: Vec<(String, bool)> = columns.await.map_err(unreadable)?;
+        let names = |only: bool| -> BTreeSet<String> {
+            columns.iter().filter(|(_, set)| *set || !only).map(|(name, _)| name.clone()).collect()
+        };
+        let (all, not_null) = (names(false), names(true));
+        let late = buckets::late(aggregate, &not_null);
+        Ok(late.into_iter().filter(|column| all.contains(column)).collect())
+    }
+
+    /// What tells one dead letter's copy from another's.
+    pub(super) async fn letters(&mut self, contract: &Contract) -> anyhow::Result<Letters> {
+        let sql = format!(
+            "SELECT topic, partition, \"offset\", {PRINT}, published_at IS NOT NULL \
+             FROM dlq_events WHERE stream = $1 ORDER BY topic, partition"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&contract.stream);
+        let mut rows = query.fetch(&mut *self.connection);
+        let mut letters: Letters = BTreeMap::new();
+        let mut current: Option<(Place, HashMap<i64, Letter>)> = None;
+        while let Some(row) = rows.try_next().await.map_err(unreadable)? {
+            let place: Place = (get(&row, 0)?, get(&row, 1)?);
+            let print = Print::try_from(get::<Vec<u8>>(&row, 3)?)
+                .map_err(|_| anyhow!("Postgres gave a digest of another length"))?;
+            let letter = Letter::new(print, get(&row, 4)?);
+            match &mut current {
+                Some((at, of_partition)) if *at == place => {
+                    of_partition.insert(get(&row, 2)?, letter);
+                }
+                _ => {
+                    letters.extend(current.take());
+                    current = Some((place, HashMap::from([(get(&row, 2)?, letter)])));
+                }
+            }
+        }
+        letters.extend(current);
+        Ok(letters)
+    }
+
+    async fn count(&mut self, table: &str) -> anyhow::Result<i64> {
+        let sql = format!("SELECT count(*) FROM {}", quoted(table));
+        let count = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *self.connection);
+        count.await.map_err(unreadable)
+    }
+
+    /// Rows that begin with topic and partition.
+    async fn by_place<T: for<'r> FromRow<'r, sqlx::postgres::PgRow>>(
+        &mut self,
+        contract: &Contract,
+        sql: &'static str,
+    ) -> anyhow::Result<Vec<(Place, T)>> {
+        let rows = sqlx::query(sql).bind(&contract.stream).fetch_all(&mut *self.connection).await;
+        let place = |row: &sqlx::postgres::PgRow| {
+            Ok(((row.try_get(0)?, row.try_get(1)?), T::from_row(row)?))
+        };
+        rows.and_then(|rows| rows.iter().map(place).collect()).map_err(unreadable)
+    }
+}
+
+fn get<'r, T>(row: &'r sqlx::postgres::PgRow, column: usize) -> anyhow::Result<T>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    row.try_get(column).map_err(unreadable)
+}
+
+/// What is missing is what most often is the matter.
+fn unreadable(error: sqlx::Error) -> anyhow::Error {
+    let hint = match &error {
+        sqlx::Error::Database(database) if database.code().is_some_and(|c| c.starts_with("42")) => {
+            "; `sluicegate migrate` creates what is missing"
+        }
+        _ => "",
+    };
+    anyhow!("{}{hint}", said(&error))
+}

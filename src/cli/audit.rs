@@ -1,0 +1,88 @@
+//! `sluicegate audit`
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{logging, stats::GroupArgs};
+use crate::{
+    audit::{AuditOptions, Report, accept_gaps, audit, render},
+    broker::Broker,
+    config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs},
+};
+
+/// Exit code: something is missing.
+const GAP: u8 = 1;
+
+/// Exit code: it could not be found out. A wrong command line has the same.
+const UNKNOWN: u8 = 2;
+
+/// Prove that nothing was lost, or name what is missing
+///
+/// Holds the ledger against Kafka's watermarks, the tables' rows and dlq_events, the aggregates
+/// against the rows, and the dead-letter topics against dlq_events. Producers and consumers may go
+/// on meanwhile. Reads every row once and changes nothing. The exit code is 0 if nothing is
+/// missing, 1 if something is, and 2 if that could not be found out.
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    /// The streams to audit [default: all]
+    #[arg(value_name = "STREAM")]
+    streams: Vec<String>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// What is still to be read, or to be copied to a dead-letter topic, is missing too
+    #[arg(long)]
+    drained: bool,
+
+    /// First accept the recorded gaps of the streams named: offsets that expired before they were read
+    #[arg(long, requires = "streams")]
+    accept_gaps: bool,
+
+    #[command(flatten)]
+    group: GroupArgs,
+
+    #[command(flatten)]
+    contracts: ContractArgs,
+
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    #[command(flatten)]
+    postgres: PostgresArgs,
+}
+
+impl AuditArgs {
+    pub(super) async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
+        let report = match self.audit(file).await {
+            Ok(report) => report,
+            Err(error) => {
+                logging::error(&error);
+                return Ok(ExitCode::from(UNKNOWN));
+            }
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            println!("{}", render(&report));
+        }
+        Ok(if report.complete { ExitCode::SUCCESS } else { ExitCode::from(GAP) })
+    }
+
+    async fn audit(&self, file: &ConfigFile) -> anyhow::Result<Report> {
+        let contracts = self.contracts.read(file, &self.streams)?;
+        let broker = Broker::new(self.kafka.properties(file)?)?;
+        let postgres = self.postgres.options()?;
+        if self.accept_gaps {
+            for contract in &contracts {
+                let accepted = accept_gaps(&postgres, contract).await?;
+                tracing::info!(stream = contract.stream, accepted, "gaps accepted");
+            }
+        }
+        let group_prefix = self.group.group_prefix.clone();
+        let options = AuditOptions { group_prefix, drained: self.drained };
+        audit(&contracts, &postgres, &broker, &options).await
+    }
+}

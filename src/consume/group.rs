@@ -1,0 +1,106 @@
+//! What the consumer group tells us while we poll, and what we tell it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    error::{KafkaError, KafkaResult},
+    types::{RDKafkaErrorCode, RDKafkaRespErr},
+};
+
+use super::progress::Progress;
+
+/// How long a batch that is being written is waited for when partitions are taken away.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One stream's membership.
+pub(super) struct Group {
+    pub(super) stream: String,
+    pub(super) topic: String,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// Commits offsets, one a partition.
+pub(super) fn commit<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    offsets: &BTreeMap<i32, i64>,
+    mode: CommitMode,
+) {
+    if offsets.is_empty() {
+        return;
+    }
+    if let Err(error) = consumer.commit(&list(topic, offsets), mode) {
+        tracing::warn!(topic, %error, "offsets can't be committed; their events will be read again");
+    }
+}
+
+/// Partitions of a topic, each with an offset.
+pub(super) fn list(topic: &str, offsets: &BTreeMap<i32, i64>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        // a partition and an offset that Kafka gave us are valid
+        _ = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+    }
+    list
+}
+
+impl Group {
+    fn given(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let partitions: BTreeSet<i32> =
+            partitions.elements().iter().map(|element| element.partition()).collect();
+        tracing::info!(stream = self.stream, ?partitions, "partitions assigned");
+        self.progress.assign(partitions);
+        // nothing is fetched before it is known from where
+        self.say(consumer.assign(&TopicPartitionList::new()));
+    }
+
+    fn taken_away(&self, consumer: &BaseConsumer<Self>) {
+        self.progress.revoke(PATIENCE);
+        commit(consumer, &self.topic, &self.progress.take_landed(), CommitMode::Sync);
+        self.say(consumer.unassign());
+        tracing::info!(stream = self.stream, "partitions taken away");
+    }
+
+    fn say(&self, result: KafkaResult<()>) {
+        if let Err(error) = result {
+            tracing::warn!(stream = self.stream, %error, "rebalancing failed; it will be tried again");
+        }
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.given(consumer, partitions);
+            }
+            _ => self.taken_away(consumer),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(stream = self.stream, %error, "offsets not committed; their events will be read again");
+        }
+    }
+}
+
+impl ClientContext for Group {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // reaching the end of a partition is no error
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(stream = self.stream, %error, reason, "librdkafka");
+        }
+    }
+}

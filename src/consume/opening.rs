@@ -1,0 +1,188 @@
+//! Opening the partitions that we were assigned: asking Kafka what there is and the ledger how far
+//! it is, and then reading from where both agree.
+//!
+//! Until then nothing is fetched. Polling goes on meanwhile, so that a database that is away costs
+//! no membership.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
+use rdkafka::{
+    TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaResult,
+};
+use tokio::{
+    runtime::Handle,
+    sync::oneshot::{Receiver, channel, error::TryRecvError},
+};
+
+use super::Services;
+use crate::{
+    contract::Contract,
+    failure::Failure,
+    metrics,
+    retry::{Outage, TooLong},
+    sink::{Place, begin},
+};
+
+/// How long Kafka may take for one answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long the database may take.
+const LEDGER: Duration = Duration::from_secs(60);
+
+/// From where each partition is read.
+type Begins = BTreeMap<i32, i64>;
+
+/// How far opening is.
+enum State {
+    /// No partition is ours.
+    Unassigned,
+    /// To be tried at this moment.
+    Due(Instant),
+    /// The ledger is being asked.
+    Asked(Receiver<Result<Begins, Failure>>),
+    /// Everything is open.
+    Open,
+    /// What is in hand is finished first; then everything is opened anew.
+    Draining,
+}
+
+/// Opens partitions, one step at a time.
+pub(super) struct Opening {
+    contract: Arc<Contract>,
+    services: Arc<Services>,
+    state: State,
+    outage: Outage,
+    waiting: Option<metrics::Waiting>,
+}
+
+/// What the polling thread has to do.
+pub(super) enum Step {
+    /// Nothing new.
+    None,
+    /// Read from these offsets.
+    Read(Begins),
+    /// Stop the stream.
+    Stop(String),
+}
+
+impl Opening {
+    pub(super) fn new(contract: Arc<Contract>, services: Arc<Services>) -> Opening {
+        let outage = Outage::new(services.options.max_outage);
+        Opening { contract, services, state: State::Unassigned, outage, waiting: None }
+    }
+
+    /// Whether all partitions that are ours are read.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// The group gave or took partitions.
+    pub(super) fn restart(&mut self, is_assigned: bool) {
+        let now = Instant::now();
+        self.state = if is_assigned { State::Due(now) } else { State::Unassigned };
+    }
+
+    /// Everything is to be opened anew, once what is in hand has landed: it may be gone from Kafka.
+    /// Says whether this is news.
+    pub(super) fn drain(&mut self) -> bool {
+        let is_news = self.is_open();
+        if is_news {
+            self.state = State::Draining;
+        }
+        is_news
+    }
+
+    /// Takes the next step, which may take Kafka's time and never the database's.
+    pub(super) fn step<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        assigned: &BTreeSet<i32>,
+        is_idle: bool,
+    ) -> Step {
+        match &mut self.state {
+            State::Draining if is_idle => self.state = State::Due(Instant::now()),
+            State::Due(moment) if *moment <= Instant::now() => {
+                match places(consumer, &self.contract.topic.name, assigned) {
+                    Ok(places) => self.state = State::Asked(self.ask(places)),
+                    Err(error) => return self.failed("Kafka", error.into()),
+                }
+            }
+            State::Asked(answer) => match answer.try_recv() {
+                Ok(Ok(begins)) => {
+                    self.state = State::Open;
+                    self.outage.ended();
+                    self.waiting = None;
+                    return Step::Read(begins);
+                }
+                Ok(Err(failure)) => return self.failed("Postgres", failure),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => {
+                    return Step::Stop("opening the partitions panicked".to_owned());
+                }
+            },
+            State::Unassigned | State::Open | State::Draining | State::Due(_) => {}
+        }
+        Step::None
+    }
+
+    fn ask(&self, places: Vec<Place>) -> Receiver<Result<Begins, Failure>> {
+        let (sender, receiver) = channel();
+        let (contract, services) = (self.contract.clone(), self.services.clone());
+        Handle::current().spawn(async move {
+            let (postgres, on_gap) = (&services.postgres, services.options.on_gap);
+            let begun = tokio::time::timeout(LEDGER, begin(postgres, &contract, &places, on_gap));
+            let begun = begun.await.unwrap_or_else(|_| {
+                Err(Failure::Dependency(anyhow!("Postgres took longer than {LEDGER:?}")))
+            });
+            // nobody listens any more where the partitions were taken away meanwhile
+            _ = sender.send(begun);
+        });
+        receiver
+    }
+
+    fn failed(&mut self, what: &'static str, failure: Failure) -> Step {
+        let (stream, asked_for) = (&self.contract.stream, failure.retry_after());
+        let error = match failure {
+            Failure::Dependency(error) => error,
+            stop => return Step::Stop(stop.to_string()),
+        };
+        match self.outage.failed(asked_for) {
+            Ok(delay) => {
+                tracing::warn!(stream, error = format!("{error:#}"), "waiting for {what}");
+                self.waiting.get_or_insert_with(|| metrics::waiting(stream, what));
+                self.state = State::Due(Instant::now() + delay);
+                Step::None
+            }
+            Err(TooLong(limit)) => Step::Stop(format!("{what}: {}: {error:#}", TooLong(limit))),
+        }
+    }
+}
+
+/// What Kafka knows of partitions.
+fn places<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    assigned: &BTreeSet<i32>,
+) -> KafkaResult<Vec<Place>> {
+    let mut list = TopicPartitionList::new();
+    assigned.iter().for_each(|partition| _ = list.add_partition(topic, *partition));
+    if assigned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let committed = consumer.committed_offsets(list, ANSWER)?;
+    let place = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        element.error()?;
+        let partition = element.partition();
+        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
+        let committed = element.offset().to_raw().filter(|offset| *offset >= 0);
+        Ok(Place { partition, committed, low, high })
+    };
+    committed.elements().iter().map(place).collect()
+}

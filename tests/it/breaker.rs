@@ -1,0 +1,126 @@
+//! A stream pauses where nearly everything would be a dead letter, and goes on when that is mended.
+
+use serde_json::{Value as Json, json};
+
+use crate::support::{Fixture, Ran, Running, readings};
+
+/// Sends so many events with a value.
+fn produce(fixture: &Fixture, count: u64, value: i32) {
+    let row = |_| json!({"event_id": uuid::Uuid::new_v4(), "device": "d", "ts": 1_777_636_800_000_u64, "value": value});
+    fixture.produce("readings", &(0..count).map(row).collect::<Vec<Json>>());
+}
+
+fn letters(fixture: &Fixture) -> i64 {
+    fixture.number("SELECT count(*) FROM dlq_events")
+}
+
+fn stats(fixture: &Fixture) -> Json {
+    serde_json::from_str(&fixture.run(&["stats", "--json"]).success()).unwrap()
+}
+
+const OPENED: &str = "the breaker is open and the stream pauses";
+
+fn start_and_wait_until_open(fixture: &Fixture) -> Running {
+    let mut running = fixture.start(&["consume", "--breaker-probe", "300ms"]);
+    running.wait_for_log(OPENED);
+    running
+}
+
+#[test]
+fn a_stream_of_which_nothing_is_valid_pauses_and_dead_letters_nothing() {
+    let fixture = Fixture::with_stream(readings());
+    produce(&fixture, 150, -1);
+    let mut running = start_and_wait_until_open(&fixture);
+    fixture.wait_until("SELECT count(*) FROM breakers", |open| open == 1);
+    let paused = stats(&fixture)[0]["paused"].as_str().unwrap().to_owned();
+    let reason = "none of the first 150 events is valid, most of them for rule:value_is_positive";
+    assert!(paused.contains(reason), "{paused}");
+    let table = fixture.run(&["stats"]).success();
+    assert!(table.contains("readings: paused since"), "{table}");
+    assert_eq!((letters(&fixture), fixture.committed("readings")), (0, vec![None]));
+    assert_eq!(running.terminate(), Some(0));
+    assert_eq!(letters(&fixture), 0);
+}
+
+#[test]
+fn a_stream_goes_on_by_itself_once_the_cause_is_mended() {
+    let fixture = Fixture::with_stream(readings());
+    fixture.sql("ALTER TABLE readings ADD CONSTRAINT too_strict CHECK (value > 1000)");
+    produce(&fixture, 150, 1);
+    let mut running = start_and_wait_until_open(&fixture);
+    fixture.sql("ALTER TABLE readings DROP CONSTRAINT too_strict");
+    running.wait_for_log("the breaker is closed");
+    fixture.wait_until("SELECT count(*) FROM readings", |rows| rows == 150);
+    fixture.wait_until("SELECT count(*) FROM breakers", |open| open == 0);
+    assert_eq!(running.terminate(), Some(0));
+    assert_eq!((letters(&fixture), &stats(&fixture)[0]["paused"]), (0, &Json::Null));
+}
+
+#[test]
+fn a_share_of_dead_letters_in_a_window_opens_it_and_a_smaller_one_does_not() {
+    let fixture = Fixture::with_stream(readings());
+    produce(&fixture, 100, 1);
+    produce(&fixture, 300, -1);
+    let consume = |share| -> Ran {
+        fixture.run(&[
+            "consume",
+            "--exit-when-drained",
+            "--breaker-window",
+            "400",
+            "--breaker-share",
+            share,
+        ])
+    };
+    let error = consume("70%").one_clear_error();
+    assert!(error.contains("300 of the last 400 events would be dead letters"), "{error}");
+    assert_eq!(letters(&fixture), 0);
+    consume("80%").success();
+    assert_eq!(letters(&fixture), 300);
+}
+
+#[test]
+fn one_that_is_switched_off_lets_everything_through() {
+    let fixture = Fixture::with_stream(readings());
+    produce(&fixture, 1_500, -1);
+    fixture.run(&["consume", "--exit-when-drained", "--no-breaker"]).success();
+    assert_eq!(letters(&fixture), 1_500);
+}
+
+#[test]
+fn a_paused_stream_keeps_its_membership_and_lets_go_of_partitions_at_once() {
+    let fixture = Fixture::with_partitions("readings", readings(), 2);
+    produce(&fixture, 150, -1);
+    let mut paused = start_and_wait_until_open(&fixture);
+    let mut second = fixture.start(&["consume", "--no-breaker"]);
+    second.wait_for_log("partitions assigned");
+    paused.wait_for_line("new assignment", |line| line.contains("partitions taken away"));
+    assert_eq!((paused.terminate(), second.terminate()), (Some(0), Some(0)));
+}
+
+#[test]
+fn prometheus_can_read_that_a_stream_pauses_and_how_much_has_landed() {
+    let fixture = Fixture::with_stream(readings());
+    produce(&fixture, 20, 1);
+    let port = crate::services::free_port();
+    let address = format!("127.0.0.1:{port}");
+    let mut running = fixture.start(&[
+        "consume",
+        "--metrics-listen",
+        &address,
+        "--breaker-window",
+        "50",
+        "--breaker-probe",
+        "1h",
+    ]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let scrape = || {
+        let text = async { reqwest::get(format!("http://{address}/metrics")).await?.text().await };
+        runtime.block_on(text).unwrap_or_default()
+    };
+    let landed = r#"sluicegate_records_total{stream="readings",outcome="inserted"} 20"#;
+    running.wait_for(landed, || scrape().contains(landed));
+    produce(&fixture, 500, -1);
+    let open = r#"sluicegate_breaker_open{stream="readings"} 1"#;
+    running.wait_for(open, || scrape().contains(open));
+    assert!(scrape().contains("# HELP sluicegate_breaker_open "));
+}
