@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats test lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume stats test chaos lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -52,6 +52,9 @@ stats: ## Row counts, dead letters, lag
 
 test: ## All tests, against real services; ARGS go to cargo test
 	@scripts/test $(ARGS)
+
+chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30, SEED=7
+	@scripts/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: ## Formatting, clippy, documentation, shell scripts
 	@scripts/lint

@@ -164,7 +164,7 @@ fn play(args: &Args, seed: u64, scene: &mut Scene) -> anyhow::Result<Report> {
         lost: 0,
         double_counted: 0,
         peak_memory: scene.members.peak_memory,
-        audit: String::new(),
+        audit: -1,
     })
 }
 
@@ -192,16 +192,11 @@ fn judge(
     if account.failed() > 0 {
         problems.push(format!("{} records were not acknowledged", account.failed()));
     }
-    report.audit = match scene.fixture.run(&["audit", "--help"]).code {
-        0 => {
-            let audit = scene.fixture.run(&["audit"]);
-            if audit.code != 0 {
-                problems.push(format!("audit: {}{}", audit.stdout, audit.stderr));
-            }
-            format!("exit code {}", audit.code)
-        }
-        _ => "not there yet".to_owned(),
-    };
+    let audit = scene.fixture.run(&["audit", "--drained"]);
+    if audit.code != 0 {
+        problems.push(format!("sluicegate audit: {}{}", audit.stdout, audit.stderr));
+    }
+    report.audit = audit.code;
     report.took = seconds(began);
     Ok((report.judged(&verdict), problems))
 }
