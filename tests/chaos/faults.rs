@@ -194,8 +194,9 @@ impl Scene {
         let waiting = format!("a member to complain about {what}");
         let line = wait::until(&waiting, SHOWS, || self.members.said(mark, is_it))?;
         let (_, error) = line.split_once("error=").context("a complaint without an error")?;
-        let error: String = error.trim_matches('"').chars().take(90).collect();
-        Ok(format!("logged: {}", error.replace('|', "/")))
+        // what comes in brackets are addresses and repetitions
+        let error = error.split(" (").next().unwrap_or(error).trim_matches('"');
+        Ok(format!("logged: {}", error.chars().take(90).collect::<String>()))
     }
 
     fn freeze_postgres(&mut self, step: &Step) -> anyhow::Result<String> {

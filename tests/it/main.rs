@@ -8,6 +8,7 @@
 
 mod audit;
 mod avro;
+mod back_pressure;
 mod bad_input;
 mod breaker;
 mod chaos_plan;
