@@ -101,6 +101,7 @@ impl Scene {
     fn kill_member(&mut self, step: &Step, mark: &Mark) -> anyhow::Result<String> {
         let number = self.members.draw(step.seed).number;
         let had = self.members.kill(number)?;
+        ensure!(!had.is_empty(), "member {number} had no partitions");
         let again = self.not_committed(&had);
         self.redelivered += again;
         self.members.join(&self.fixture);

@@ -213,9 +213,9 @@ fn assignments(log: &str) -> usize {
 /// The partitions that a member had at last.
 fn partitions(log: &str) -> BTreeSet<(Stream, i32)> {
     let of = |stream: Stream| {
-        let topic = format!(".{}\"", stream.name());
+        let field = format!("stream=\"{}\"", stream.name());
         let last = log.lines().rfind(|line| {
-            line.contains(&topic)
+            line.contains(&field)
                 && (line.contains("partitions assigned") || line.contains("partitions taken away"))
         });
         let numbers = last.and_then(|line| line.split_once("partitions={")).map_or("", |(_, n)| n);
