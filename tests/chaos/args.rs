@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::plan::Fault;
+
 /// Break Kafka, the registry, Postgres and the consumers, all of its own, by a seeded plan, and
 /// prove that nothing is lost
 #[derive(Debug, Parser)]
@@ -18,8 +20,12 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
 
+    /// Inject only this fault; may be repeated
+    #[arg(long, value_name = "FAULT", value_enum)]
+    pub only: Vec<Fault>,
+
     /// Send so many records a second
-    #[arg(long, default_value_t = 400, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 300, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: u32,
 

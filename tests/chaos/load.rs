@@ -1,7 +1,7 @@
 //! What is sent, all the time, and the record of everything that the broker acknowledged.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -36,8 +36,8 @@ pub struct Sender {
 #[derive(Debug, Default)]
 pub struct Account {
     acknowledged: Mutex<Vec<Acknowledged>>,
-    /// Records handed to the producer.
-    sent: AtomicI64,
+    /// Records handed to the producer, by stream.
+    sent: [AtomicI64; Stream::ALL.len()],
     /// Records that the broker has.
     delivered: AtomicI64,
     /// Records that the producer gave up; whether the broker has them is not known.
@@ -56,6 +56,9 @@ pub struct Acknowledged {
 struct State {
     chance: StdRng,
     next: BTreeMap<Stream, u64>,
+    /// Events that the table refuses are not sent again: with a newer one in its batch such an
+    /// event is a duplicate, and alone a dead letter.
+    refused: BTreeSet<(Stream, u64)>,
     writers: BTreeMap<Stream, Vec<Writer>>,
 }
 
@@ -67,7 +70,7 @@ const MIX: [(Kind, u32); 11] = [
     (Kind::Again, 60),
     (Kind::BreaksRule, 20),
     (Kind::FromTheFuture, 10),
-    (Kind::RefusedByTable, 10),
+    (Kind::RefusedByTable, 2),
     (Kind::Tombstone, 6),
     (Kind::Empty, 4),
     (Kind::BadMagic, 6),
@@ -96,6 +99,7 @@ impl Sender {
         let state = State {
             chance: StdRng::seed_from_u64(seed),
             next: Stream::ALL.map(|stream| (stream, 0)).into(),
+            refused: BTreeSet::new(),
             writers: writers.map(|(stream, writer)| (stream, vec![writer])).into(),
         };
         let (prefix, state) = (prefix.to_owned(), Mutex::new(state));
@@ -116,7 +120,7 @@ impl Sender {
     pub fn send_any(&self) -> anyhow::Result<()> {
         let (stream, kind) = {
             let chance = &mut self.state().chance;
-            let stream = Stream::ALL[usize::from(chance.random_bool(0.4))];
+            let stream = Stream::ALL[usize::from(chance.random_bool(0.3))];
             let mut drawn: u32 = chance.random_range(0..1_000);
             let kind = MIX.iter().find_map(|(kind, share)| match drawn.checked_sub(*share) {
                 None => Some(*kind),
@@ -151,7 +155,7 @@ impl Sender {
         let opaque = Box::new((record, writer));
         let mut message = BaseRecord::with_opaque_to(&topic, opaque).key(&key);
         message.payload = value.as_deref();
-        self.account.sent.fetch_add(1, Ordering::Relaxed);
+        self.account.sent[stream as usize].fetch_add(1, Ordering::Relaxed);
         while let Err((error, back)) = self.producer.send(message) {
             let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
             anyhow::ensure!(error == full && !wait::interrupted(), "can't send: {error}");
@@ -175,14 +179,16 @@ impl Sender {
 
     /// The next event, or another version of one before.
     fn next(&self, stream: Stream, kind: Kind) -> Record {
-        let State { chance, next, .. } = &mut *self.state();
+        let State { chance, next, refused, .. } = &mut *self.state();
         let next = next.entry(stream).or_default();
+        let earlier = chance.random_range(next.saturating_sub(REMEMBERED)..*next + 1);
+        let can_be_again = earlier < *next && !refused.contains(&(stream, earlier));
         let (number, version) = match kind {
-            Kind::Again if *next > 0 => {
-                let number = chance.random_range(next.saturating_sub(REMEMBERED)..*next);
-                (number, chance.random_range(0..5))
-            }
+            Kind::Again if can_be_again => (earlier, chance.random_range(0..5)),
             _ => {
+                if kind == Kind::RefusedByTable {
+                    refused.insert((stream, *next));
+                }
                 *next += 1;
                 (*next - 1, u32::from(stream == Stream::Positions && *next % 3 == 0))
             }
@@ -196,9 +202,9 @@ impl Sender {
 }
 
 impl Account {
-    /// Records handed to the producer.
-    pub fn sent(&self) -> i64 {
-        self.sent.load(Ordering::Relaxed)
+    /// Records handed to the producer, by stream.
+    pub fn sent(&self) -> [i64; Stream::ALL.len()] {
+        self.sent.each_ref().map(|sent| sent.load(Ordering::Relaxed))
     }
 
     /// Records that the broker has.
@@ -213,7 +219,7 @@ impl Account {
 
     /// Records of which it is not known what becomes of them.
     fn in_flight(&self) -> i64 {
-        self.sent() - self.delivered() - self.failed()
+        self.sent().iter().sum::<i64>() - self.delivered() - self.failed()
     }
 
     /// All that the broker has.

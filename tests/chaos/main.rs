@@ -36,7 +36,6 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -98,10 +97,7 @@ fn run(args: &Args, seed: u64) -> anyhow::Result<()> {
             ensure!(problems.is_empty(), "{}", problems.join("\n"));
             Ok(())
         });
-    if ended.is_err() && !wait::interrupted() {
-        let kept = keep(scene).map(|path| path.display().to_string());
-        eprintln!("kept for you to look at, and to delete: {}", kept.join(" and "));
-    }
+    close(scene, ended.is_err() && !wait::interrupted());
     ended
 }
 
@@ -127,7 +123,11 @@ fn play(args: &Args, seed: u64, scene: &mut Scene) -> anyhow::Result<Report> {
     let began = Instant::now();
     recover(scene).context("before any fault")?;
     let mut faults = Vec::new();
-    let steps = plan(seed, args.minutes);
+    let mut steps = plan(seed, args.minutes);
+    steps.retain(|step| args.only.is_empty() || args.only.contains(&step.fault));
+    if let (false, Some(first)) = (args.only.is_empty(), steps.first().map(|step| step.at)) {
+        steps.iter_mut().for_each(|step| step.at = step.at.saturating_sub(first));
+    }
     let time = Duration::from_secs(args.minutes * 60);
     for (number, step) in steps.iter().enumerate() {
         // a long plan ends with its time; the short one is always played whole
@@ -164,19 +164,20 @@ fn play(args: &Args, seed: u64, scene: &mut Scene) -> anyhow::Result<Report> {
         lost: 0,
         double_counted: 0,
         peak_memory: scene.members.peak_memory,
-        audit: String::new(),
+        audit: -1,
     })
 }
 
 /// Waits until as much has landed as was sent by now.
 fn recover(scene: &mut Scene) -> anyhow::Result<()> {
     let sent = scene.sender.account().sent();
-    let what = format!("{sent} records to be accounted for");
+    let what = format!("{sent:?} records to be accounted for");
     let landed = wait::until(&what, RECOVERS, || {
         let ended = scene.members.check();
-        (ended.is_err() || scene.watch.landed() >= sent).then_some(ended)
+        let all = scene.watch.landed().iter().zip(&sent).all(|(landed, sent)| landed >= sent);
+        (ended.is_err() || all).then_some(ended)
     });
-    landed.with_context(|| format!("{} are", scene.watch.landed()))?
+    landed.with_context(|| format!("{:?} are", scene.watch.landed()))?
 }
 
 /// Holds everything against what was acknowledged, and asks the program to do the same.
@@ -191,28 +192,29 @@ fn judge(
     if account.failed() > 0 {
         problems.push(format!("{} records were not acknowledged", account.failed()));
     }
-    report.audit = match scene.fixture.run(&["audit", "--help"]).code {
-        0 => {
-            let audit = scene.fixture.run(&["audit"]);
-            if audit.code != 0 {
-                problems.push(format!("audit: {}{}", audit.stdout, audit.stderr));
-            }
-            format!("exit code {}", audit.code)
-        }
-        _ => "not there yet".to_owned(),
-    };
+    let audit = scene.fixture.run(&["audit", "--drained"]);
+    if audit.code != 0 {
+        problems.push(format!("sluicegate audit: {}{}", audit.stdout, audit.stderr));
+    }
+    report.audit = audit.code;
     report.took = seconds(began);
     Ok((report.judged(&verdict), problems))
 }
 
-/// Ends the members and the services, and keeps logs and data.
-fn keep(scene: Scene) -> [PathBuf; 2] {
+/// Ends the members and the services, and keeps logs and data where something is to be found out.
+fn close(scene: Scene, keep: bool) {
     let Scene { services, fixture, members, sender, watch, .. } = scene;
     drop((members, watch, sender));
     let logs = fixture.schemas.path().to_owned();
-    // what it would tidy up is what is kept
+    // what it would tidy up goes with the services, or is kept
     std::mem::forget(fixture);
-    [services.keep(), logs]
+    if keep {
+        let (data, logs) = (services.keep(), logs.display());
+        eprintln!("kept for you to look at, and to delete: {} and {logs}", data.display());
+    } else {
+        drop(services);
+        _ = std::fs::remove_dir_all(logs);
+    }
 }
 
 fn seconds(since: Instant) -> f64 {

@@ -26,7 +26,7 @@ const CONSUME: [&str; 9] = [
     "--kafka-property",
     "heartbeat.interval.ms=1500",
     "--batch-rows",
-    "400",
+    "1000",
     "--unknown-schema-attempts",
     "5",
 ];
@@ -85,7 +85,7 @@ impl Members {
     pub fn terminate(&mut self, number: usize) -> anyhow::Result<Duration> {
         let began = Instant::now();
         let member = self.take(number)?;
-        member.process.ask_to_end();
+        member.ask_to_end()?;
         self.ended(member)?;
         Ok(began.elapsed())
     }
@@ -93,7 +93,7 @@ impl Members {
     /// SIGTERM to all of them at once.
     pub fn terminate_all(&mut self) -> anyhow::Result<()> {
         let members: Vec<Member> = self.running.drain(..).collect();
-        members.iter().for_each(|member| member.process.ask_to_end());
+        members.iter().try_for_each(Member::ask_to_end)?;
         members.into_iter().try_for_each(|member| self.ended(member))
     }
 
@@ -182,12 +182,27 @@ impl Member {
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
+    /// SIGTERM, as soon as it listens: before that, any process just dies of it.
+    fn ask_to_end(&self) -> anyhow::Result<()> {
+        let what = format!("member {} to listen for SIGTERM", self.number);
+        wait::until(&what, END, || {
+            let caught = u64::from_str_radix(&self.status("SigCgt:")?, 16).ok()?;
+            (caught & 1 << 14 != 0).then_some(())
+        })?;
+        self.process.ask_to_end();
+        Ok(())
+    }
+
     /// The most memory that it had so far, in kilobytes.
     fn memory(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.process.id());
-        let status = std::fs::read_to_string(status).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        self.status("VmHWM:").and_then(|memory| memory.parse().ok()).unwrap_or(0)
+    }
+
+    /// What Linux says of the process.
+    fn status(&self, name: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.split_whitespace().next()?.to_owned())
     }
 }
 
@@ -198,9 +213,9 @@ fn assignments(log: &str) -> usize {
 /// The partitions that a member had at last.
 fn partitions(log: &str) -> BTreeSet<(Stream, i32)> {
     let of = |stream: Stream| {
-        let topic = format!(".{}\"", stream.name());
+        let field = format!("stream=\"{}\"", stream.name());
         let last = log.lines().rfind(|line| {
-            line.contains(&topic)
+            line.contains(&field)
                 && (line.contains("partitions assigned") || line.contains("partitions taken away"))
         });
         let numbers = last.and_then(|line| line.split_once("partitions={")).map_or("", |(_, n)| n);

@@ -11,7 +11,7 @@ const SPACING: Duration = Duration::from_secs(7);
 const REST: Duration = Duration::from_secs(90);
 
 /// A kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Fault {
     MemberKilled,
     MemberTerminated,

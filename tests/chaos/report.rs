@@ -45,8 +45,8 @@ pub struct Report {
     pub double_counted: i64,
     /// Of one consumer, in kilobytes.
     pub peak_memory: u64,
-    /// What `sluicegate audit` says.
-    pub audit: String,
+    /// The exit code of `sluicegate audit --drained`.
+    pub audit: i32,
 }
 
 impl Injected {
@@ -105,39 +105,43 @@ impl Report {
     }
 
     fn totals(&self) -> Table {
+        let seed = format!("with seed {}", self.seed);
+        let mut table = Table::new();
+        table.load_style(ASCII_MARKDOWN).set_header(["total", &seed]);
+        let mut add = |what: &str, figure: String| _ = table.add_row([what.to_owned(), figure]);
         let mut by_class: BTreeMap<String, i64> = BTreeMap::new();
         for fault in &self.faults {
-            *by_class.entry(format!("{}: {}", fault.target, fault.fault)).or_default() += 1;
+            *by_class.entry(format!("{}, {}", fault.target, fault.fault)).or_default() += 1;
         }
-        let listed = |counts: Vec<(String, i64)>| {
-            let total: i64 = counts.iter().map(|(_, count)| count).sum();
-            let each: Vec<String> =
-                counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
-            format!("{total} ({})", each.join(", "))
+        let mut add_counts = |what: &str, counts: Vec<(&str, i64)>| {
+            add(what, counts.iter().map(|(_, count)| count).sum::<i64>().to_string());
+            counts.iter().for_each(|(each, count)| add(&format!("- {each}"), count.to_string()));
         };
-        let sent = self.sent.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
-        let letters = self.dead_letters.iter().map(|(why, count)| (why.clone(), *count)).collect();
-        let mut table = Table::new();
-        let seed = format!("with seed {}", self.seed);
-        table.load_style(ASCII_MARKDOWN).set_header(["what", &seed]);
+        add_counts("faults injected", counts(&by_class));
+        add_counts("records sent", self.sent.iter().map(|(kind, n)| (*kind, *n)).collect());
+        add_counts("dead letters", counts(&self.dead_letters));
         for (what, figure) in [
-            ("faults injected", listed(by_class.into_iter().collect())),
-            ("records sent", listed(sent)),
             ("landed", self.landed.to_string()),
             ("duplicates", self.duplicates.to_string()),
-            ("dead letters", listed(letters)),
-            ("dead letters copied more than once", self.repeated_copies.to_string()),
+            ("dead letters copied to their topic once more", self.repeated_copies.to_string()),
             ("redelivered, at least", self.redelivered.to_string()),
-            ("rebalances", self.rebalances.to_string()),
+            ("partitions assigned, times", self.rebalances.to_string()),
             ("longest stall", format!("{:.1} s", self.longest_stall)),
+            ("peak memory of a consumer", format!("{:.0} MB", self.peak_memory as f64 / 1024.0)),
+            ("took in all", format!("{:.0} s", self.took)),
             ("lost", self.lost.to_string()),
             ("double counted", self.double_counted.to_string()),
-            ("peak memory of a consumer", format!("{:.0} MB", self.peak_memory as f64 / 1024.0)),
-            ("sluicegate audit", self.audit.clone()),
-            ("took in all", format!("{:.0} s", self.took)),
+            ("exit code of sluicegate audit --drained", self.audit.to_string()),
         ] {
-            table.add_row([what.to_owned(), figure]);
+            add(what, figure);
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
         }
         table
     }
+}
+
+fn counts(counts: &BTreeMap<String, i64>) -> Vec<(&str, i64)> {
+    counts.iter().map(|(what, count)| (what.as_str(), *count)).collect()
 }

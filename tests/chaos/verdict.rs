@@ -96,7 +96,7 @@ impl Verdict {
         );
         let (mut last, mut found) = (Uuid::nil(), 0);
         // the very first id is the nil one
-        let mut page = format!("{sql}").replace("event_id > $1", "event_id >= $1");
+        let mut page = sql.replace("event_id > $1", "event_id >= $1");
         loop {
             let query = sqlx::query_as::<_, Found>(AssertSqlSafe(page));
             let rows = query.bind(last).fetch_all(&mut *connection).await?;
@@ -111,15 +111,14 @@ impl Verdict {
                     label: *label,
                     note: *note,
                 };
-                match expected.rows.get(id).map(|sent| sent.record.row()) {
-                    None => {
-                        self.double_counted += 1;
-                        self.problem("row that nobody sent", format!("{id} {row:?}"));
-                    }
-                    Some(right) if right != row => {
-                        self.problem("row with wrong values", format!("{row:?}, not {right:?}"));
-                    }
-                    Some(_) => found += 1,
+                let Some(right) = expected.rows.get(id).map(|sent| sent.record.row()) else {
+                    self.double_counted += 1;
+                    self.problem("row that nobody sent", format!("{id} {row:?}"));
+                    continue;
+                };
+                found += 1;
+                if right != row {
+                    self.problem("row with wrong values", format!("{row:?}, not {right:?}"));
                 }
             }
             self.landed += i64::try_from(rows.len())?;

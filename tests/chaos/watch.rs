@@ -12,7 +12,7 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::load::Sender;
+use crate::{events::Stream, load::Sender};
 
 /// How long Postgres may take to answer before it counts as away.
 pub const ANSWER: Duration = Duration::from_secs(1);
@@ -28,8 +28,8 @@ pub struct Watch {
 
 #[derive(Default)]
 struct Seen {
-    /// How many offsets the ledger accounts for.
-    landed: AtomicI64,
+    /// How many offsets the ledger accounts for, by stream.
+    landed: [AtomicI64; Stream::ALL.len()],
     answers: AtomicBool,
     longest_stall: Mutex<Duration>,
     stop: AtomicBool,
@@ -41,7 +41,7 @@ impl Watch {
         let seen = Arc::new(Seen::default());
         let (url, shared) = (url.to_owned(), seen.clone());
         let query = format!(
-            "SELECT coalesce(sum(next_offset - first_offset), 0)::bigint FROM \"{schema}\".ledger"
+            "SELECT stream, sum(next_offset - first_offset)::bigint FROM \"{schema}\".ledger GROUP BY 1"
         );
         let thread = std::thread::spawn(move || {
             let runtime =
@@ -51,9 +51,9 @@ impl Watch {
         Watch { seen, thread: Some(thread) }
     }
 
-    /// How many offsets the ledger accounts for, as it was seen last.
-    pub fn landed(&self) -> i64 {
-        self.seen.landed.load(Ordering::Relaxed)
+    /// How many offsets the ledger accounts for, by stream, as it was seen last.
+    pub fn landed(&self) -> [i64; Stream::ALL.len()] {
+        self.seen.landed.each_ref().map(|landed| landed.load(Ordering::Relaxed))
     }
 
     /// Whether Postgres answered when it was asked last.
@@ -77,8 +77,8 @@ impl Seen {
                     Some(open) => open,
                     None => PgConnection::connect(url).await?,
                 };
-                let landed: i64 =
-                    sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut open).await?;
+                let landed: Vec<(String, i64)> =
+                    sqlx::query_as(AssertSqlSafe(query)).fetch_all(&mut open).await?;
                 Ok::<_, sqlx::Error>((open, landed))
             };
             let delivered = sender.account().delivered();
@@ -86,7 +86,9 @@ impl Seen {
             if let Ok(Ok((open, landed))) = answer {
                 connection = Some(open);
                 self.answers.store(true, Ordering::Relaxed);
-                if self.landed.swap(landed, Ordering::Relaxed) != landed || landed >= delivered {
+                if self.note(&landed)
+                    || landed.iter().map(|(_, landed)| landed).sum::<i64>() >= delivered
+                {
                     moved = Instant::now();
                 }
             } else {
@@ -97,6 +99,17 @@ impl Seen {
             drop(longest);
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Says whether anything has landed since the last look.
+    fn note(&self, landed: &[(String, i64)]) -> bool {
+        let news = landed.iter().map(|(name, landed)| {
+            let stream = Stream::ALL.into_iter().find(|stream| stream.name() == name);
+            stream.is_some_and(|stream| {
+                self.landed[stream as usize].swap(*landed, Ordering::Relaxed) != *landed
+            })
+        });
+        news.fold(false, |any, new| any | new)
     }
 }
 

@@ -9,6 +9,7 @@
 mod audit;
 mod audited_aggregates;
 mod avro;
+mod back_pressure;
 mod bad_input;
 mod breaker;
 mod chaos_plan;

@@ -46,6 +46,7 @@ impl Services {
     }
 
     /// Stops them and keeps their data, for somebody to look at; gives the folder.
+    #[allow(dead_code, reason = "tests/chaos needs it")]
     pub fn keep(mut self) -> PathBuf {
         self.state.disable_cleanup(true);
         self.thaw_all();

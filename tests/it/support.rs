@@ -589,11 +589,13 @@ impl Running {
     }
 
     /// The process's id.
+    #[allow(dead_code, reason = "tests/chaos needs it")]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it has.
+    #[allow(dead_code, reason = "tests/chaos needs it")]
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
