@@ -18,16 +18,24 @@ pub struct Services {
     /// So that no other test takes the port of a service that is down for a while.
     ports: Vec<(&'static str, String)>,
     names: Vec<&'static str>,
+    /// More of what `scripts/services` reads.
+    settings: Vec<(String, String)>,
 }
 
 impl Services {
     /// Starts `kafka`, `registry` or `postgres`, and waits until they answer.
     pub fn up(names: &[&'static str]) -> Services {
+        Services::up_with(names, &[])
+    }
+
+    /// Like [`up`](Services::up), with more in the environment of `scripts/services`.
+    pub fn up_with(names: &[&'static str], settings: &[(&str, String)]) -> Services {
         let ports = ["KAFKA_PORT", "SCHEMA_REGISTRY_PORT", "POSTGRES_PORT"];
         let services = Services {
             state: TempDir::new().unwrap(),
             ports: ports.map(|name| (name, free_port().to_string())).into(),
             names: names.into(),
+            settings: settings.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
         };
         services.start(&services.names);
         services
@@ -109,7 +117,7 @@ impl Services {
 
     /// The service's own process and then its children: those of Postgres have sessions of their
     /// own.
-    fn processes(&self, name: &str) -> Vec<String> {
+    pub fn processes(&self, name: &str) -> Vec<String> {
         let id = std::fs::read_to_string(self.state.path().join(format!("run/{name}.pid")));
         let id = id.unwrap_or_default().trim().to_owned();
         if !is_running(&id) {
@@ -133,6 +141,7 @@ impl Services {
             .env("SLUICEGATE_STATE", self.state.path())
             .env("SLUICEGATE_SERVICES", "native")
             .envs(self.ports.iter().cloned())
+            .envs(self.settings.iter().cloned())
             .stdin(Stdio::null());
         command
     }
