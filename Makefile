@@ -58,6 +58,7 @@ test: ## All tests, against real services; ARGS go to cargo test
 
 fuzz: ## Throw made-up bytes at what meets foreign ones, SECONDS=60 for each of TARGETS
 	@scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
+
 chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30, SEED=7
 	@scripts/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 

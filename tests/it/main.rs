@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody depends on a test")]
 
+mod access;
 mod audit;
 mod audited_aggregates;
 mod avro;
@@ -32,6 +33,7 @@ mod rebalance;
 mod refused_rows;
 mod restart;
 mod scripted_registry;
+mod secrets;
 mod services;
 mod shutdown;
 mod support;

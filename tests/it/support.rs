@@ -546,7 +546,8 @@ impl Ran {
             text
         });
         let Some(status) = status else { panic!("{command:?} does not end: {stdout}{stderr}") };
-        Ran { code: status.code().unwrap(), stdout, stderr }
+        let Some(code) = status.code() else { panic!("{command:?}: {status}: {stdout}{stderr}") };
+        Ran { code, stdout, stderr }
     }
 
     /// Fails the test unless the run ended well; gives what it printed.
