@@ -99,7 +99,11 @@ impl Secured {
     #[track_caller]
     fn refused(&self, environment: Environment<'_>) -> String {
         let verbs = [&["consume", "--exit-when-drained"][..], &["produce", "readings"]];
-        let said = verbs.map(|verb| run(&self.fixture, verb, environment).one_clear_error());
+        // at once: some of them wait for a broker to say something else
+        let said = std::thread::scope(|scope| {
+            let run = |verb| run(&self.fixture, verb, environment).one_clear_error();
+            verbs.map(|verb| scope.spawn(move || run(verb))).map(|run| run.join().unwrap())
+        });
         assert_eq!(said[0], said[1]);
         let ports = [&self.password, &self.certificate, &self.expired];
         let ports = ports.map(|place| place.split(':').nth(1).unwrap());
