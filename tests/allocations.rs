@@ -1,5 +1,10 @@
 //! Foreign bytes ask for no more memory than they are worth: every allocation is counted.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy lets tests unwrap, and not the functions that they share"
+)]
+
 use std::{
     collections::HashMap,
     path::Path,

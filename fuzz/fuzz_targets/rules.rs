@@ -12,7 +12,7 @@ static WRITER: LazyLock<WriterSchema> = LazyLock::new(|| {
     WriterSchema::new(schema, schema)
 });
 
-/// A rule's text, a zero byte, and an event's body.
+// a rule's text, a zero byte, and an event's body
 fuzz_target!(init: seed("rules"), |data: &[u8]| {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let (Some(rule), Some(body)) = (parts.next(), parts.next()) else { return };

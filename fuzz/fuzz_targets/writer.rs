@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use sluicegate::codec::WriterSchema;
 use sluicegate_fuzz::{everything, seed};
 
-/// A schema's text, a zero byte, and a body; read with the schema itself and with ours.
+// a schema's text, a zero byte, and a body; read with the schema itself and with ours
 fuzz_target!(init: seed("writer"), |data: &[u8]| {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let (Some(text), Some(body)) = (parts.next(), parts.next()) else { return };

@@ -182,8 +182,8 @@ impl Walk<'_> {
                 }
             };
             let count = usize::try_from(count).unwrap_or(usize::MAX);
-            if count > LONGEST.max(self.rest.len()) {
-                return Err(too_long(count));
+            if count.saturating_mul(VALUE) > self.room {
+                return Err(beyond(count));
             }
             for _ in 0..count {
                 item(self)?;
@@ -207,10 +207,11 @@ impl Walk<'_> {
     }
 }
 
-/// A length beyond the body; one that nobody would write has its own words.
+/// A length beyond the body: one that nobody would write is wrong, another one is cut off.
 fn too_long(length: usize) -> Stop {
-    match length > LONGEST {
-        true => Stop::Length(format!("a length says {length}, which is more than there is")),
-        false => Stop::Truncated,
-    }
+    if length > LONGEST { beyond(length) } else { Stop::Truncated }
+}
+
+fn beyond(length: usize) -> Stop {
+    Stop::Length(format!("a length says {length}, which is more than there is"))
 }

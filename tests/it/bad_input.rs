@@ -149,10 +149,10 @@ fn bytes_that_are_no_event_of_the_stream_are_one_dead_letter_each() {
     a byte short             decode truncated_body             the body ends before the event does
     cut in the first field   decode truncated_body             the body ends before the event does
     a byte too long          decode trailing_bytes             1 bytes are left over behind the event
-    a string of 2^60 bytes   decode length_out_of_bounds       a length asks for 1152921504606846976 bytes of memory; up to 16777216 are given
+    a string of 2^60 bytes   decode length_out_of_bounds       a length says 1152921504606846976, which is more than there is
     a string of -1 bytes     decode length_out_of_bounds       -1 is no length
-    2^60 samples             decode length_out_of_bounds       a length asks for 1152921504606846976 bytes of memory; up to 16777216 are given
-    more samples than bytes  decode length_out_of_bounds       a length asks for 56000000 bytes of memory; up to 16777216 are given
+    2^60 samples             decode length_out_of_bounds       a length says 1152921504606846976, which is more than there is
+    more samples than bytes  decode length_out_of_bounds       a length says 1000000, which is more than there is
     a varint without an end  decode malformed_number           a number has more bits than its type
     a string not in UTF-8    decode invalid_utf8               a string is not UTF-8
     no UUID                  decode undecodable                a string is no uuid: invalid length: found 2
