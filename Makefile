@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats test chaos lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -50,8 +50,14 @@ consume: ## Land all that is in the topics in Postgres; FOLLOW=1 goes on until s
 stats: ## Row counts, dead letters, lag
 	$(WITH) $(SLUICEGATE) stats $(ARGS)
 
+audit: ## Prove that nothing was lost, or name what is missing
+	$(WITH) $(SLUICEGATE) audit $(ARGS)
+
 test: ## All tests, against real services; ARGS go to cargo test
 	@scripts/test $(ARGS)
+
+fuzz: ## Throw made-up bytes at what meets foreign ones, SECONDS=60 for each of TARGETS
+	@scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30, SEED=7
 	@scripts/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -68,7 +74,7 @@ build: ## The release binary, target/release/sluicegate
 clean: ## Delete what was built
 	cargo clean
 
-check migrate register produce consume stats build: | tools
+check migrate register produce consume stats audit build: | tools
 
 tools:
 	@scripts/install build

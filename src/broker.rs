@@ -1,17 +1,23 @@
 //! librdkafka's settings, each with its reason, and topics.
 
+mod reach;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     config::RDKafkaLogLevel,
+    error::KafkaError,
     types::RDKafkaErrorCode,
 };
 
-use crate::contract::{Contract, Topic};
+use crate::{
+    contract::{Contract, Topic},
+    secret::Secret,
+};
 
 /// How long a broker may take to answer when we start.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -22,7 +28,7 @@ const LARGEST_DEAD_LETTER: &str = "16777216";
 /// Kafka, as the configuration describes it.
 #[derive(Debug, Clone)]
 pub struct Broker {
-    properties: BTreeMap<String, String>,
+    properties: BTreeMap<String, Secret>,
 }
 
 /// What a consumer promises. Offsets by hand, after the database has the events; and the rest of
@@ -46,8 +52,8 @@ const PRODUCER: [(&str, &str); 2] = [("enable.idempotence", "true"), ("acks", "a
 
 impl Broker {
     /// From librdkafka's properties, those that say how to connect among them. One that would
-    /// break a promise is an error.
-    pub fn new(properties: BTreeMap<String, String>) -> anyhow::Result<Broker> {
+    /// break a promise, or that librdkafka does not know, is an error.
+    pub fn new(properties: BTreeMap<String, Secret>) -> anyhow::Result<Broker> {
         let promised = CONSUMER
             .iter()
             .chain(&PRODUCER)
@@ -55,6 +61,9 @@ impl Broker {
             .chain(["group.id", "group.protocol"]);
         if let Some(key) = promised.into_iter().find(|key| properties.contains_key(*key)) {
             bail!("\"{key}\" can't be set: what Sluicegate promises rests on it");
+        }
+        for (key, value) in &properties {
+            check(key, value)?;
         }
         Ok(Broker { properties })
     }
@@ -98,8 +107,8 @@ impl Broker {
 
     /// Creates the topics that are missing. Fails when no broker answers.
     pub async fn ensure_topics(&self, contracts: &[Contract]) -> anyhow::Result<()> {
-        let admin: AdminClient<DefaultClientContext> = self.admin()?;
-        let existing = self.topics(&admin).await?;
+        let metadata = self.metadata().await?;
+        let existing: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
         let new: Vec<NewTopic<'_>> = contracts
             .iter()
             .flat_map(|contract| {
@@ -107,42 +116,25 @@ impl Broker {
                 let dead = new_topic(&contract.dead_letter_topic);
                 [new_topic(&contract.topic), dead.set("max.message.bytes", LARGEST_DEAD_LETTER)]
             })
-            .filter(|topic| !existing.iter().any(|name| name == topic.name))
+            .filter(|topic| !existing.contains(&topic.name))
             .collect();
         if new.is_empty() {
             return Ok(());
         }
         let options = AdminOptions::new().operation_timeout(Some(ANSWER));
-        for result in
-            admin.create_topics(&new, &options).await.context("topics can't be created")?
-        {
+        let created = self.admin()?.create_topics(&new, &options).await;
+        for result in created.context("topics can't be created")? {
             match result {
                 Ok(name) => tracing::info!(topic = name, "created the topic"),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, RDKafkaErrorCode::TopicAuthorizationFailed)) => bail!(
+                    "the topic \"{name}\" is not there for us, and we may not create it; let our \
+                     user describe it, or create it"
+                ),
                 Err((name, error)) => bail!("the topic \"{name}\" can't be created: {error}"),
             }
         }
         Ok(())
-    }
-
-    /// The names of the topics that exist.
-    async fn topics(
-        &self,
-        admin: &AdminClient<DefaultClientContext>,
-    ) -> anyhow::Result<Vec<String>> {
-        let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER));
-        let metadata = metadata.map_err(|error| {
-            let brokers = self.properties.get("bootstrap.servers").map_or("", String::as_str);
-            let code = error.rdkafka_error_code();
-            // that nothing answers is all that this one says
-            let code = code.filter(|code| *code != RDKafkaErrorCode::BrokerTransportFailure);
-            let said = code.map_or_else(String::new, |code| format!(": {code}"));
-            anyhow!(
-                "no Kafka broker answers at {brokers}{said}; start one with `make up`, or set \
-                 KAFKA_BROKERS"
-            )
-        })?;
-        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     }
 
     fn admin(&self) -> anyhow::Result<AdminClient<DefaultClientContext>> {
@@ -160,8 +152,18 @@ impl Broker {
     /// What the user says.
     fn pass_through(&self, config: &mut ClientConfig) {
         for (key, value) in &self.properties {
-            config.set(key, value);
+            config.set(key, value.expose());
         }
+    }
+}
+
+/// librdkafka's own error repeats the value, which may be a secret under a misspelt name.
+fn check(key: &str, value: &Secret) -> anyhow::Result<()> {
+    let set = ClientConfig::new().set(key, value.expose()).create_native_config();
+    match set {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, said, ..)) => bail!("librdkafka refuses \"{key}\": {said}"),
+        Err(_) => bail!("librdkafka refuses \"{key}\""),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whether an event keeps its contract's rules. Pure: event, contract and scope give the answer.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use apache_avro::types::Value;
 use cel::Value as Cel;
 

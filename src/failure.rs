@@ -102,6 +102,9 @@ impl Failure {
     }
 }
 
+/// How many bytes of a detail are kept: an error may repeat a value, however long that is.
+const LONGEST_DETAIL: usize = 2_000;
+
 /// Why one record is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -138,7 +141,12 @@ impl Rejection {
     ) -> Rejection {
         let reason = reason.into();
         debug_assert!(is_listed(stage, &reason), "{stage} has no reason {reason:?}");
-        Rejection { stage, reason, detail: detail.into() }
+        let mut detail = detail.into();
+        if detail.len() > LONGEST_DETAIL {
+            detail.truncate(detail.floor_char_boundary(LONGEST_DETAIL));
+            detail.push('…');
+        }
+        Rejection { stage, reason, detail }
     }
 
     /// Whether a rule or a label could not be evaluated, rather than that a rule says no.
@@ -195,6 +203,14 @@ mod tests {
         assert_eq!(Failure::Dependency(call).retry_after(), retry_after);
         assert_eq!(Failure::Dependency(anyhow!("gone")).retry_after(), None);
         assert_eq!(Failure::from(LookupError::Refused("401".into())).retry_after(), None);
+    }
+
+    #[test]
+    fn a_detail_is_cut_where_it_gets_too_long() {
+        let detail = |detail: &str| Rejection::new(Stage::Wire, "tombstone", detail).detail;
+        assert_eq!(detail("short"), "short");
+        let cut = detail(&"é".repeat(5_000));
+        assert!(cut.ends_with("é…") && cut.len() < LONGEST_DETAIL + 4, "{}", cut.len());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The facts that a contract derives from an event. Pure, like [`crate::check`].
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use apache_avro::types::Value;
 use cel::Value as Cel;
 

@@ -27,10 +27,32 @@
 //! | [`audit`] | whether nothing is missing |
 //! | [`metrics`] | what the pipeline does, as Prometheus reads it |
 //! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
-//! | [`cli`], [`config`], [`secret`], [`sql`] | the edges |
+//! | [`cli`], [`config`], [`secret`], [`sql`], [`tls`] | the edges |
 //!
 //! What decides is pure and apart from what reads and writes: [`contract`], [`wire`], [`codec`],
 //! [`check`], [`label`] and [`failure`] need no service.
+//!
+//! Foreign bytes, files and configuration arrive nearly everywhere, so what could panic on them, or
+//! lose a part of a number, is denied everywhere; a place that can't meet them says so in its
+//! `expect` or `allow`.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod contract;
 
@@ -79,3 +101,5 @@ pub mod config;
 pub mod secret;
 
 pub mod sql;
+
+pub mod tls;

@@ -197,8 +197,8 @@ fn context(stream: &str, letter: &Letter) -> Vec<(&'static str, String)> {
         ("sluicegate.attempts", letter.attempts.to_string()),
         ("__connect.errors.exception.message", letter.detail.clone()),
     ];
-    let others: usize = context.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let room = LARGEST_CONTEXT.saturating_sub(others - letter.detail.len());
+    let all: usize = context.iter().map(|(key, value)| key.len().saturating_add(value.len())).sum();
+    let room = LARGEST_CONTEXT.saturating_sub(all.saturating_sub(letter.detail.len()));
     if let Some((_, detail)) = context.last_mut() {
         let end = (0..=room.min(detail.len())).rev().find(|end| detail.is_char_boundary(*end));
         detail.truncate(end.unwrap_or(0));

@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
+use crate::tls;
+
 /// How long Postgres may take to answer when we start.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -13,20 +15,37 @@ pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection>
     let connecting = PgConnection::connect_with(options);
     let (error, hint) = match tokio::time::timeout(ANSWER, connecting).await {
         Ok(Ok(connection)) => return Ok(connection),
-        // it answers, and says no
-        Ok(Err(error @ sqlx::Error::Database(_))) => (said(&error), "check DATABASE_URL"),
-        Ok(Err(error)) => (said(&error), "start it with `make up`, or set DATABASE_URL"),
-        Err(_) => (format!("no answer within {ANSWER:?}"), "check DATABASE_URL"),
+        Ok(Err(error)) => {
+            let hint = must_be_mended(&error);
+            (said(&error), hint.unwrap_or("start it with `make up`, or set DATABASE_URL".into()))
+        }
+        Err(_) => (format!("no answer within {ANSWER:?}"), "check DATABASE_URL".into()),
     };
     let place = format!("{}:{}", options.get_host(), options.get_port());
     Err(anyhow!("can't connect to Postgres at {place}: {error}; {hint}"))
+}
+
+/// What a person has to do about a connection that waiting does not bring; none where it may.
+pub fn must_be_mended(error: &sqlx::Error) -> Option<String> {
+    match error {
+        // it answers, and says no
+        sqlx::Error::Database(_) | sqlx::Error::Configuration(_) => {
+            Some("check DATABASE_URL".into())
+        }
+        sqlx::Error::Tls(_) => Some("check sslmode and the certificates of DATABASE_URL".into()),
+        other => {
+            let ours = "sslcert and sslkey in DATABASE_URL";
+            tls::what_to_do(other, "sslrootcert in DATABASE_URL", ours)
+        }
+    }
 }
 
 /// An error's text, said once: sqlx's own repeats its cause.
 pub fn said(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => database.message().to_owned(),
-        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Io(error) => tls::verdict(error).unwrap_or_else(|| error.to_string()),
+        sqlx::Error::Tls(error) | sqlx::Error::Configuration(error) => error.to_string(),
         other => other.to_string(),
     }
 }

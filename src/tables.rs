@@ -171,8 +171,7 @@ pub async fn migrate(
         .execute(&mut connection)
         .await?;
     if let Some(schema) = schema.filter(|_| !dry_run) {
-        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+        create_schema(&mut connection, schema).await?;
     }
     let mut migrated = Migrated {
         migrations: migrations::run(&mut connection, dry_run).await?,
@@ -196,6 +195,20 @@ pub async fn migrate(
     }
     connection.close().await?;
     Ok(migrated)
+}
+
+/// Creates a schema that is not there. `IF NOT EXISTS` would ask for the privilege in any case.
+async fn create_schema(connection: &mut PgConnection, schema: &str) -> anyhow::Result<()> {
+    let found = sqlx::query("SELECT FROM pg_namespace WHERE nspname = $1").bind(schema);
+    if found.fetch_optional(&mut *connection).await?.is_some() {
+        return Ok(());
+    }
+    let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map_err(|error| {
+        let (schema, said) = (quoted(schema), said(&error));
+        anyhow!("the schema {schema} can't be created: {said}; create it, or grant the privilege")
+    })?;
+    Ok(())
 }
 
 /// Fails unless the database answers and has the fixed tables.

@@ -104,10 +104,10 @@ impl Entry {
         self.next_offset.saturating_sub(self.first_offset)
     }
 
-    /// How many offsets its counts make.
-    pub(super) fn counted(&self) -> i64 {
+    /// How many offsets its counts make; none where one of them is below zero.
+    pub(super) fn counted(&self) -> Option<i64> {
         [self.inserted, self.duplicate, self.dead_lettered, self.skipped, self.expired]
             .into_iter()
-            .fold(0, i64::saturating_add)
+            .try_fold(0, |sum: i64, count| Some(sum.saturating_add(count)).filter(|_| count >= 0))
     }
 }

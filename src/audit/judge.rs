@@ -1,15 +1,17 @@
 //! Figures in, findings out.
 
+mod offsets;
+
 use super::{
     copies::Stretch,
-    figures::{Entry, Figures, Log, PartitionFigures, Place},
+    figures::{Entry, Figures, PartitionFigures, Place},
     report::{Check, Checked, Finding, State, StreamAudit},
 };
 use crate::sql::quoted;
 
 /// Judges one stream; in one that is `drained` nothing may still be on its way.
 pub(super) fn judge(figures: &Figures, drained: bool) -> StreamAudit {
-    let mut judge = Judge { figures, drained, findings: Vec::new() };
+    let mut judge = Judge { figures, drained, to_be_read: 0, findings: Vec::new() };
     let compared = [
         (Check::Offsets, judge.offsets()),
         (Check::Expired, judge.expired()),
@@ -19,125 +21,31 @@ pub(super) fn judge(figures: &Figures, drained: bool) -> StreamAudit {
         (Check::Copies, judge.copies()),
     ];
     let findings = judge.findings;
-    let checked = |(check, compared)| {
+    let checked = |(check, (compared, figures)): (Check, Compared)| {
         let of_check = findings.iter().filter(|finding| finding.check == check);
         // a note alone is no blemish
         let worst = of_check.map(|finding| finding.state).max();
         let state = worst.filter(|state| *state > State::Note).unwrap_or(State::Ok);
-        Checked { check, state, compared }
+        Checked { check, state, compared, figures: figures.into_iter().collect() }
     };
     let checks = compared.into_iter().map(checked).collect();
     StreamAudit { stream: figures.stream.clone(), checks, findings }
 }
 
+/// What was held against what, in words and as numbers.
+type Compared = (String, Vec<(&'static str, i64)>);
+
 struct Judge<'f> {
     figures: &'f Figures,
     drained: bool,
+    /// Offsets that the ledger has not got to.
+    to_be_read: i64,
     findings: Vec<Finding>,
 }
 
 impl Judge<'_> {
-    /// The ledger against Kafka's watermarks and committed offsets.
-    fn offsets(&mut self) -> String {
-        let partitions = &self.figures.partitions;
-        for (place, figures) in partitions {
-            if let Some(entry) = &figures.ledger {
-                self.entry(place, entry);
-            }
-            match (&figures.log, &figures.ledger) {
-                (Some(log), Some(entry)) => self.log(place, log, entry),
-                (Some(log), None) => self.unknown_log(place, log),
-                (None, Some(entry)) => self.lost_log(place, entry),
-                (None, None) => {}
-            }
-        }
-        let accounted = self.sum(Entry::offsets);
-        let partitions = partitions.values().filter(|p| p.ledger.is_some()).count();
-        format!("{}, of {}", counted(accounted, "offset"), partitions_of(partitions))
-    }
-
-    /// Every offset has one end.
-    fn entry(&mut self, place: &Place, entry: &Entry) {
-        if entry.counted() != entry.offsets() {
-            let said = format!(
-                "the ledger counts {} for {}",
-                counted(entry.counted(), "end"),
-                counted(entry.offsets(), "offset")
-            );
-            self.gap(Check::Offsets, place, entry.first_offset, entry.next_offset - 1, said);
-        }
-    }
-
-    fn log(&mut self, place: &Place, log: &Log, entry: &Entry) {
-        let first = entry.first_offset.min(log.high);
-        if log.head.is_some_and(|record| record < first) {
-            let said = "never read: the ledger begins behind them, and no consumer goes back there";
-            self.gap(Check::Offsets, place, log.low, first - 1, said);
-        }
-        if entry.next_offset > log.high {
-            let said = "accounted for, and beyond the end of the log: the topic was truncated or made \
-                        anew; give the stream another topic";
-            let from = entry.first_offset.max(log.high);
-            return self.gap(Check::Offsets, place, from, entry.next_offset - 1, said);
-        }
-        let mut next = entry.next_offset;
-        if log.unread_below > next {
-            let said = "deleted by Kafka before they were read, and not recorded yet; `sluicegate \
-                        consume` records it";
-            self.gap(Check::Offsets, place, next, log.unread_below - 1, said);
-            next = log.unread_below;
-        }
-        if let Some(committed) = log.committed.filter(|committed| *committed > next) {
-            let said = "committed, and the ledger has not seen them, as when a database is \
-                        restored; `sluicegate consume` goes back to them";
-            self.gap(Check::Offsets, place, next, committed - 1, said);
-            next = committed;
-        }
-        if log.tail.is_some_and(|record| record.max(next) < log.ready) {
-            self.behind(place, next, log.ready);
-        }
-    }
-
-    /// A partition that the ledger knows nothing of: nobody has read it yet, unless somebody has.
-    fn unknown_log(&mut self, place: &Place, log: &Log) {
-        let Some(head) = log.head.filter(|head| *head < log.ready) else { return };
-        let mut next = log.low;
-        if let Some(committed) = log.committed.filter(|committed| head < *committed) {
-            let said = "committed, and the ledger has no row of the partition: put it back from a \
-                        backup of the database";
-            self.gap(Check::Offsets, place, next, committed - 1, said);
-            next = committed;
-        }
-        if next < log.ready {
-            self.behind(place, next, log.ready);
-        }
-    }
-
-    fn lost_log(&mut self, place: &Place, entry: &Entry) {
-        let (from, to) = (entry.first_offset, entry.next_offset - 1);
-        if place.0 == self.figures.topic {
-            let said = "accounted for, and Kafka has no such partition any more: what came after \
-                        them can't be known";
-            self.gap(Check::Offsets, place, from, to, said);
-        } else {
-            let said = "accounted for; Kafka has no such partition any more";
-            self.find(at(Check::Offsets, State::Note, place, from, to, said));
-        }
-    }
-
-    fn behind(&mut self, place: &Place, next: i64, end: i64) {
-        let said = match place.0 == self.figures.topic {
-            true => "still to be read; run `sluicegate consume`",
-            false => {
-                "still to be read, and the stream has another topic now; consume them with \
-                      the contract as it was"
-            }
-        };
-        self.find(at(Check::Offsets, State::Behind, place, next, end - 1, said));
-    }
-
     /// `ledger_gaps` against the ledger.
-    fn expired(&mut self) -> String {
+    fn expired(&mut self) -> Compared {
         let (mut total, mut accepted) = (0, 0);
         for gap in &self.figures.gaps {
             let place = (gap.topic.clone(), gap.partition);
@@ -168,14 +76,16 @@ impl Judge<'_> {
                 self.gap(Check::Expired, place, entry.first_offset, entry.next_offset - 1, said);
             }
         }
-        match accepted {
-            0 => format!("{} expired unread", counted(total, "offset")),
-            _ => format!("{} expired unread, {accepted} accepted", counted(total, "offset")),
-        }
+        let said = match accepted {
+            0 => String::new(),
+            _ => format!(", {accepted} accepted"),
+        };
+        let compared = format!("{} expired unread{said}", counted(total, "offset"));
+        (compared, vec![("offsets", total), ("accepted", accepted)])
     }
 
     /// The table's rows against what the ledger says has landed.
-    fn rows(&mut self) -> String {
+    fn rows(&mut self) -> Compared {
         let (rows, inserted) = (self.figures.rows, self.sum(|entry| entry.inserted));
         let table = quoted(&self.figures.table);
         if rows < inserted {
@@ -199,11 +109,12 @@ impl Judge<'_> {
                 ),
             ));
         }
-        format!("{}, {inserted} in the ledger", counted(rows, "row"))
+        let compared = format!("{}, {inserted} in the ledger", counted(rows, "row"));
+        (compared, vec![("rows", rows), ("ledger", inserted)])
     }
 
     /// The aggregates against what the table's rows make.
-    fn aggregates(&mut self) -> String {
+    fn aggregates(&mut self) -> Compared {
         let mut kept = 0;
         for buckets in &self.figures.buckets {
             kept += buckets.kept;
@@ -228,11 +139,13 @@ impl Judge<'_> {
             }
         }
         let tables = counted(count(self.figures.buckets.len()), "table");
-        format!("{} of {tables}", counted(kept, "bucket"))
+        let differing = self.figures.buckets.iter().map(|buckets| buckets.differing).sum();
+        let compared = format!("{} of {tables}", counted(kept, "bucket"));
+        (compared, vec![("buckets", kept), ("differing", differing)])
     }
 
     /// `dlq_events` against the ledger.
-    fn dead_letters(&mut self) -> String {
+    fn dead_letters(&mut self) -> Compared {
         let mut total = 0;
         for (place, PartitionFigures { ledger, dead_letters, .. }) in &self.figures.partitions {
             total += dead_letters.count;
@@ -258,11 +171,13 @@ impl Judge<'_> {
             }
         }
         let ledger = self.sum(|entry| entry.dead_lettered);
-        format!("{} in dlq_events, {ledger} in the ledger", counted(total, "dead letter"))
+        let compared = counted(total, "dead letter");
+        let compared = format!("{compared} in dlq_events, {ledger} in the ledger");
+        (compared, vec![("dead_letters", total), ("ledger", ledger)])
     }
 
     /// The dead-letter topic against `dlq_events`.
-    fn copies(&mut self) -> String {
+    fn copies(&mut self) -> Compared {
         let (topic, copies) = (&self.figures.dead_letter_topic, &self.figures.copies);
         let lost = |stretch: &Stretch| {
             format!(
@@ -307,7 +222,18 @@ impl Judge<'_> {
             let said = format!("{foreign} on {topic} from somebody else");
             self.find(of(Check::Copies, State::Note, said));
         }
-        format!("{} of {} published", counted(copies.published, "dead letter"), copies.letters)
+        let published = counted(copies.published, "dead letter");
+        let compared = format!("{published} of {} published", copies.letters);
+        let missing = copies.missing.iter().map(|stretch| stretch.count).sum();
+        let figures = [
+            ("dead_letters", copies.letters),
+            ("published", copies.published),
+            ("waiting", copies.waiting),
+            ("records", copies.copies),
+            ("missing", missing),
+            ("unknown", copies.unknown),
+        ];
+        (compared, figures.into())
     }
 
     fn stretches(&mut self, stretches: &[Stretch], said: impl Fn(&Stretch) -> String) {
@@ -359,10 +285,6 @@ fn at(
 
 fn counted(count: i64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn partitions_of(count: usize) -> String {
-    format!("{count} partition{}", if count == 1 { "" } else { "s" })
 }
 
 fn count(count: usize) -> i64 {

@@ -35,7 +35,7 @@ const POLL: Duration = Duration::from_millis(50);
 const CONTEXT: usize = 8;
 
 /// Where a log begins and ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Watermarks {
     pub(super) low: i64,
     pub(super) high: i64,

@@ -1,6 +1,6 @@
 //! What an audit found, for a person or as JSON.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
 use serde::Serialize;
@@ -74,8 +74,10 @@ pub struct Checked {
     pub check: Check,
     /// How.
     pub state: State,
-    /// What was held against what.
+    /// What was held against what,
     pub compared: String,
+    /// and the same as numbers.
+    pub figures: BTreeMap<&'static str, i64>,
 }
 
 /// Something that does not agree.
@@ -160,7 +162,7 @@ pub fn render(report: &Report) -> String {
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(WIDTH)
             .set_header([audit.stream.as_str(), "", "compared"]);
-        for Checked { check, state, compared } in &audit.checks {
+        for Checked { check, state, compared, .. } in &audit.checks {
             table.add_row([check.to_string(), state.to_string(), compared.clone()]);
         }
         text.push_str(&format!("{table}\n"));
@@ -218,7 +220,8 @@ mod tests {
             said: "were never read".into(),
             examples: vec!["such as 5".into()],
         };
-        let checked = Checked { check, state, compared: "10 of 15".into() };
+        let checked =
+            Checked { check, state, compared: "10 of 15".into(), figures: BTreeMap::new() };
         let findings = vec![finding; findings];
         StreamAudit { stream: "readings".into(), checks: vec![checked], findings }
     }
@@ -226,11 +229,11 @@ mod tests {
     #[test]
     fn a_gap_is_named_with_its_stream_topic_partition_and_offsets() {
         insta::assert_snapshot!(render(&Report::of(vec![audit(State::Gap, 1)])), @"
-        ┌──────────────────────────┐
+        ┌───────────────────────────┐
         │ readings         compared │
-        ╞══════════════════════════╡
+        ╞═══════════════════════════╡
         │ offsets    GAP   10 of 15 │
-        └──────────────────────────┘
+        └───────────────────────────┘
         GAP: readings: topic t, partition 1, offsets 3 to 7, were never read
           such as 5
         there is a gap

@@ -21,8 +21,9 @@ const UNKNOWN: u8 = 2;
 ///
 /// Holds the ledger against Kafka's watermarks, the tables' rows and dlq_events, the aggregates
 /// against the rows, and the dead-letter topics against dlq_events. Producers and consumers may go
-/// on meanwhile. Reads every row once and changes nothing. The exit code is 0 if nothing is
-/// missing, 1 if something is, and 2 if that could not be found out.
+/// on meanwhile. Each table is read once, and once more for each of its aggregates; nothing is
+/// changed but by --accept-gaps. The exit code is 0 if nothing is missing, 1 if something is, and
+/// 2 if that could not be found out.
 #[derive(Debug, Args)]
 pub(super) struct AuditArgs {
     /// The streams to audit [default: all]

@@ -28,7 +28,8 @@ const GENERAL: &str = "General";
 #[command(
     after_help = "A stream is one file, schemas/STREAM.avsc: an Avro schema and what must hold of \
     its events. To run one: register, migrate, produce STREAM, consume, stats, audit. A flag wins over \
-    its environment variable, and that over sluicegate.toml."
+    its environment variable, and that over sluicegate.toml. A secret belongs into a file or the \
+    environment: a flag can be read in the list of processes."
 )]
 pub struct Cli {
     #[arg(long, global = true, env = "SLUICEGATE_CONFIG", value_name = "FILE")]

@@ -24,6 +24,9 @@ const PER_BYTE: usize = 512;
 /// What a value takes.
 const VALUE: usize = size_of::<Value>();
 
+/// What an entry of a map takes without its value and key: a table of hashes has room to spare.
+const ENTRY: usize = 2 * size_of::<(String, Value)>();
+
 /// Goes through a body that was written with `schema`, whose types end within some depth.
 pub(super) fn measure(schema: &Schema, names: &NamesRef<'_>, body: &[u8]) -> Result<(), Rejection> {
     let allowance = body.len().saturating_mul(PER_BYTE).saturating_add(FREE);
@@ -93,8 +96,7 @@ impl Walk<'_> {
             }
             Schema::Array(array) => self.blocks(|walk| walk.value(&array.items, namespace)),
             Schema::Map(map) => self.blocks(|walk| {
-                // a table of hashes has room to spare
-                walk.take_memory(2 * (VALUE + size_of::<String>()))?;
+                walk.take_memory(ENTRY)?;
                 walk.bytes()?;
                 walk.value(&map.types, namespace)
             }),
@@ -197,7 +199,8 @@ impl Walk<'_> {
             self.rest = rest;
             number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+                let sign = (number & 1).cast_signed().wrapping_neg();
+                return Ok((number >> 1).cast_signed() ^ sign);
             }
         }
         Err(Stop::Malformed)

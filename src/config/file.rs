@@ -9,14 +9,16 @@ use clap::{
 };
 use serde_json::Value as Json;
 
+use crate::secret::Secret;
+
 /// The file's two tables that are no flags, and its flags.
 #[derive(Debug, Default)]
 pub struct ConfigFile {
     /// librdkafka's own properties.
-    pub kafka: BTreeMap<String, String>,
+    pub kafka: BTreeMap<String, Secret>,
     /// Tunables by stream.
     pub params: serde_json::Map<String, Json>,
-    flags: BTreeMap<String, String>,
+    flags: BTreeMap<String, Secret>,
 }
 
 impl ConfigFile {
@@ -32,7 +34,7 @@ impl ConfigFile {
         Self::parse(&text).with_context(|| path.display().to_string())
     }
 
-    fn parse(text: &str) -> anyhow::Result<ConfigFile> {
+    pub(super) fn parse(text: &str) -> anyhow::Result<ConfigFile> {
         let table: toml::Table = text.parse().map_err(|error| not_toml(text, &error))?;
         let mut file = ConfigFile::default();
         for (key, value) in table {
@@ -60,20 +62,21 @@ fn not_toml(text: &str, error: &toml::de::Error) -> anyhow::Error {
     anyhow!("line {line} is not TOML: {}", error.message().replace('\n', "; "))
 }
 
-fn scalar(key: &str, value: &toml::Value) -> anyhow::Result<String> {
-    Ok(match value {
+fn scalar(key: &str, value: &toml::Value) -> anyhow::Result<Secret> {
+    Ok(Secret::new(match value {
         toml::Value::String(text) => text.clone(),
         toml::Value::Integer(number) => number.to_string(),
         toml::Value::Float(number) => number.to_string(),
         toml::Value::Boolean(value) => value.to_string(),
         _ => bail!("\"{key}\": expected a string, a number or a boolean"),
-    })
+    }))
 }
 
 /// Gives the file's flags as defaults to every verb that has them; a key that is no verb's flag
 /// is an error.
 pub fn with_defaults(mut command: Command, file: &ConfigFile) -> anyhow::Result<Command> {
     for (key, value) in &file.flags {
+        let value = value.expose();
         // the file can't say where it is
         let named = |arg: &&Arg| arg.get_long() == Some(key) && key != "config";
         let is_flag = |arg: &&Arg| named(arg) && arg.get_action().takes_values();
@@ -169,7 +172,7 @@ mod tests {
     fn the_two_tables_are_no_flags() {
         let text = "[kafka]\n\"linger.ms\" = 5\n[params.devices.limits]\nheat = 80.5";
         let file = ConfigFile::parse(text).unwrap();
-        assert_eq!(file.kafka["linger.ms"], "5");
+        assert_eq!(file.kafka["linger.ms"].expose(), "5");
         assert_eq!(file.params["devices"]["limits"]["heat"], 80.5);
     }
 }

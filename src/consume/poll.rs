@@ -5,7 +5,7 @@
 //! ahead (librdkafka issue 2703), so that is done only when the wait gets long.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use std::{
 use rdkafka::{
     Message, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     message::BorrowedMessage,
     types::RDKafkaErrorCode,
 };
@@ -93,15 +93,23 @@ impl Poller {
         match self.opening.step(&self.consumer, &assigned, self.progress.is_idle()) {
             Step::None => {}
             Step::Stop(reason) => self.progress.stop(reason),
-            Step::Read(begins) => match self.consumer.assign(&list(&self.topic, &begins)) {
+            Step::Read(begins) => match self.read_from(&begins) {
                 Ok(()) => {
                     self.has_read = true;
+                    self.paused.clear();
                     self.progress.opened(begins);
                     *epoch = self.progress.epoch();
                 }
                 Err(error) => self.failed(error),
             },
         }
+    }
+
+    fn read_from(&self, begins: &BTreeMap<i32, i64>) -> KafkaResult<()> {
+        let list = list(&self.topic, begins);
+        self.consumer.assign(&list)?;
+        // librdkafka remembers a pause from an earlier assignment
+        self.consumer.resume(&list)
     }
 
     /// Reads nothing more until what is in hand has landed, and then from where the ledger is.

@@ -154,7 +154,7 @@ impl fmt::Display for Every {
             .into_iter()
             .find(|(unit, _)| seconds.is_multiple_of(*unit))
             .unwrap_or((1, 's'));
-        write!(f, "{}{name}", seconds / unit)
+        write!(f, "{}{name}", seconds.checked_div(unit).unwrap_or_default())
     }
 }
 

@@ -1,9 +1,13 @@
 //! Evaluating a contract's expressions: Avro's values as CEL's, and the scope they are seen in.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use apache_avro::types::Value;
-use cel::{Context, ExecutionError, Value as Cel, objects::Key};
+use cel::{Context, ExecutionError, Program, Value as Cel, objects::Key};
 use chrono::{DateTime, FixedOffset};
 use num_bigint::BigInt;
 use serde_json::Value as Json;
@@ -45,8 +49,16 @@ impl Scope {
             .collect();
         let mut inner = self.root.new_inner_scope();
         inner.add_variable_from_value("message", message);
-        evaluate(&|expression| expression.program.execute(&inner))
+        evaluate(&|expression| execute(&expression.program, &inner))
     }
+}
+
+/// The library panics where a timestamp and a duration add up to an instant beyond chrono's, and
+/// any event may bring such a one.
+fn execute(program: &Program, context: &Context<'_, '_>) -> Result<Cel, ExecutionError> {
+    let panicked = || ExecutionError::InternalError("the values are beyond CEL's".to_owned());
+    let run = AssertUnwindSafe(|| program.execute(context));
+    catch_unwind(run).unwrap_or_else(|_| Err(panicked()))
 }
 
 /// A field's value; only here is the scale of a decimal known.
@@ -84,16 +96,16 @@ fn to_cel(value: &Value) -> Cel {
         Value::Record(fields) => {
             map(fields.iter().map(|(name, value)| (name.as_str(), to_cel(value))))
         }
-        Value::Date(days) => instant(i128::from(*days) * 86_400_000_000_000),
+        Value::Date(days) => instant(i128::from(*days).saturating_mul(86_400_000_000_000)),
         Value::TimeMillis(millis) => {
             Cel::Duration(chrono::Duration::milliseconds(i64::from(*millis)))
         }
         Value::TimeMicros(micros) => Cel::Duration(chrono::Duration::microseconds(*micros)),
         Value::TimestampMillis(at) | Value::LocalTimestampMillis(at) => {
-            instant(i128::from(*at) * 1_000_000)
+            instant(i128::from(*at).saturating_mul(1_000_000))
         }
         Value::TimestampMicros(at) | Value::LocalTimestampMicros(at) => {
-            instant(i128::from(*at) * 1_000)
+            instant(i128::from(*at).saturating_mul(1_000))
         }
         Value::TimestampNanos(at) | Value::LocalTimestampNanos(at) => instant(i128::from(*at)),
         Value::Decimal(decimal) => Cel::Float(big_to_double(&BigInt::from(decimal.clone()))),
@@ -137,5 +149,28 @@ fn json_to_cel(json: &Json) -> Cel {
         Json::Object(entries) => {
             map(entries.iter().map(|(key, value)| (key.as_str(), json_to_cel(value))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_that_is_beyond_cel_is_an_error_and_no_panic() {
+        let schema = r#"{"type": "record", "name": "R", "fields": [
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
+        let file = std::path::Path::new("r.avsc");
+        let contract = crate::contract::Contract::parse(file, schema.to_owned()).unwrap();
+        let fields = ["at".to_owned()];
+        let source = "message.at + duration('9000h') > now";
+        let later = Expression::compile(source, &fields, &Json::Null).unwrap();
+        let scope = Scope::new(&Json::Null, OffsetDateTime::UNIX_EPOCH);
+        // the last instant of chrono's
+        let last = DateTime::<chrono::Utc>::MAX_UTC.timestamp_millis();
+        let event = [("at".to_owned(), Value::TimestampMillis(last))];
+        let uses = std::iter::once(&later);
+        let result = scope.evaluate(&event, &contract.columns, uses, |run| run(&later));
+        assert!(matches!(result, Err(ExecutionError::InternalError(_))), "{result:?}");
     }
 }

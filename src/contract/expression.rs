@@ -8,6 +8,14 @@ use cel::{
 };
 use serde_json::Value as Json;
 
+/// How long an expression may be, in bytes: what is read and dropped by recursion gets only so
+/// deep.
+const LONGEST: usize = 4_096;
+
+/// How deep it may be nested, which is how deep evaluating it gets. A chain of operators is as deep
+/// as it is long.
+const DEEPEST: usize = 128;
+
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Expression {
@@ -28,10 +36,17 @@ impl Expression {
         fields: &[String],
         params: &Json,
     ) -> Result<Expression, Vec<String>> {
+        if source.len() > LONGEST {
+            let length = source.len();
+            return Err(vec![format!("is {length} bytes long; expected up to {LONGEST}")]);
+        }
         let program = Program::compile(source).map_err(|errors| vec![parse_errors(&errors)])?;
         let mut uses = Uses::default();
         uses.walk(&program.expression().expr);
         let mut wrong = Vec::new();
+        if uses.too_deep {
+            wrong.push(format!("is nested deeper than {DEEPEST} levels; make it simpler"));
+        }
         for field in uses.fields.iter().filter(|field| !fields.contains(field)) {
             let known = fields.join(", ");
             wrong.push(format!("the record has no field \"{field}\"; expected one of {known}"));
@@ -63,11 +78,25 @@ struct Uses {
     fields: BTreeSet<String>,
     params: BTreeSet<Vec<String>>,
     whole_message: bool,
+    /// How many levels are above the part that is looked at.
+    depth: usize,
+    too_deep: bool,
 }
 
 impl Uses {
     fn walk(&mut self, expression: &Expr) {
+        if self.depth >= DEEPEST {
+            self.too_deep = true;
+            return;
+        }
+        self.depth = self.depth.saturating_add(1);
+        self.walk_parts(expression);
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn walk_parts(&mut self, expression: &Expr) {
         if let Some((root, path)) = selection(expression) {
+            self.too_deep |= path.len() > DEEPEST;
             match (root, path.as_slice()) {
                 ("message", [field, ..]) => _ = self.fields.insert(field.clone()),
                 ("message", []) => self.whole_message = true,

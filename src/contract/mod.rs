@@ -4,6 +4,8 @@
 //! Everything the pipeline knows of a stream follows from it. This module does no I/O but
 //! reading those files.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod attribute;
 mod column;
 mod derived;
@@ -224,3 +226,6 @@ fn avsc_files(folder: &Path) -> Result<Vec<PathBuf>, Problems> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,13 +46,16 @@ impl Sampler<'_> {
     fn value(&self, schema: &Schema, depth: usize) -> Value {
         let number = self.number;
         let long = i64::from(number);
+        let deeper = depth.saturating_add(1);
         match schema {
             _ if depth > DEPTH => Value::Null,
             Schema::Null => Value::Null,
             Schema::Boolean => Value::Boolean(number > 0),
             Schema::Int => Value::Int(number),
             Schema::Long => Value::Long(long),
-            Schema::Float => Value::Float(f32::from(number.clamp(-1_000, 1_000) as i16)),
+            Schema::Float => {
+                Value::Float(f32::from(i16::try_from(number.clamp(-1_000, 1_000)).unwrap_or(0)))
+            }
             Schema::Double => Value::Double(f64::from(number)),
             Schema::Bytes => Value::Bytes(vec![0]),
             Schema::Fixed(fixed) => Value::Fixed(fixed.size, vec![0; fixed.size.min(1_024)]),
@@ -73,23 +76,22 @@ impl Sampler<'_> {
             Schema::Duration(_) => {
                 Value::Duration(Duration::new(Months::new(1), Days::new(1), Millis::new(1)))
             }
-            Schema::Array(array) => Value::Array(vec![self.value(&array.items, depth + 1)]),
+            Schema::Array(array) => Value::Array(vec![self.value(&array.items, deeper)]),
             Schema::Map(map) => {
-                Value::Map([("a".to_owned(), self.value(&map.types, depth + 1))].into())
+                Value::Map([("a".to_owned(), self.value(&map.types, deeper))].into())
             }
             Schema::Union(union) => {
                 let branch = union.variants().iter().find(|branch| !matches!(branch, Schema::Null));
                 branch.map_or(Value::Null, |branch| self.value(branch, depth))
             }
             Schema::Record(record) => {
-                let field = |field: &RecordField| {
-                    (field.name.clone(), self.value(&field.schema, depth + 1))
-                };
+                let field =
+                    |field: &RecordField| (field.name.clone(), self.value(&field.schema, deeper));
                 Value::Record(record.fields.iter().map(field).collect())
             }
             Schema::Ref { name } => {
                 let named = self.resolved.get_names().get(name);
-                named.map_or(Value::Null, |schema| self.value(schema, depth + 1))
+                named.map_or(Value::Null, |schema| self.value(schema, deeper))
             }
         }
     }

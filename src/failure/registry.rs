@@ -47,12 +47,13 @@ pub(super) struct Answer {
 pub(super) const ANSWERS: &[Answer] = &[
     Answer { means: "the registry's own \"not found\" (404 with 404xx), attempt after attempt", kind: Kind::Record, examples: &[(404, Some(40_403)), (404, Some(40_401))] },
     Answer { means: "a schema that is no Avro, can't be parsed, or refers to one that is missing", kind: Kind::Record, examples: &[] },
-    Answer { means: "no answer: refused, reset, timed out, cut short, a TLS failure", kind: Kind::Dependency, examples: &[] },
+    Answer { means: "no answer: refused, reset, timed out, cut short", kind: Kind::Dependency, examples: &[] },
     Answer { means: "200 with what is no registry's answer, or a redirect", kind: Kind::Dependency, examples: &[(200, None), (302, None)] },
     Answer { means: "a 404 that is not the registry's own: a wrong path, or a proxy", kind: Kind::Dependency, examples: &[(404, None), (404, Some(404))] },
     Answer { means: "408, 429 (and Retry-After is kept to)", kind: Kind::Dependency, examples: &[(408, None), (429, None), (429, Some(42_901))] },
     Answer { means: "another 4xx", kind: Kind::Dependency, examples: &[(400, None), (409, Some(40_901)), (422, Some(42_201))] },
     Answer { means: "5xx (and Retry-After is kept to)", kind: Kind::Dependency, examples: &[(500, Some(50_001)), (500, None), (502, None), (503, None), (504, None)] },
+    Answer { means: "TLS that proves nothing: a certificate that is not to be trusted, the registry's or ours; no TLS at an https address", kind: Kind::Contract, examples: &[] },
     Answer { means: "401, 403, 407", kind: Kind::Contract, examples: &[(401, Some(40_101)), (401, None), (403, Some(40_301)), (407, None)] },
 ];
 
@@ -80,7 +81,8 @@ mod tests {
     fn registry_at(url: String) -> Registry {
         let timeout = Duration::from_secs(10);
         let (urls, auth) = (vec![url], RegistryAuth::None);
-        Registry::new(&RegistryConfig { urls, auth, ca_file: None, timeout }).unwrap()
+        Registry::new(&RegistryConfig { urls, auth, ca_file: None, identity: None, timeout })
+            .unwrap()
     }
 
     #[tokio::test]

@@ -121,16 +121,16 @@ impl<'c> Faults<'c> {
         let mut order: Vec<usize> = (0..fields.len()).collect();
         order.shuffle(&mut self.chance);
         for index in order {
-            let Some((name, whole)) = fields.get(index).cloned() else { continue };
+            let Some((_, whole)) = fields.get(index).cloned() else { continue };
             for value in extremes(&whole) {
-                fields[index] = (name.clone(), value);
+                set(&mut fields, index, value);
                 let broken = check(&fields, self.contract, &scope)
                     .is_err_and(|rejection| rejection.reason.starts_with("rule:"));
                 if broken {
                     return Ok(Value::Record(fields));
                 }
             }
-            fields[index] = (name, whole);
+            set(&mut fields, index, whole);
         }
         bail!("no value of a single field breaks a rule of \"{}\"", self.contract.stream)
     }
@@ -155,6 +155,12 @@ pub(super) fn keeps_rules(contract: &Contract, reading: &Value, now: OffsetDateT
     contract.rules.is_empty() || {
         let scope = Scope::new(&contract.params, now);
         check(fields, contract, &scope).is_ok()
+    }
+}
+
+fn set(fields: &mut [(String, Value)], index: usize, value: Value) {
+    if let Some((_, field)) = fields.get_mut(index) {
+        *field = value;
     }
 }
 

@@ -67,17 +67,32 @@ impl Sender {
             }
             record = unsent;
             tokio::time::sleep(FULL).await;
-            self.deliveries.check()?;
+            self.check()?;
         }
         self.sent += 1;
-        self.deliveries.check()
+        self.check()
     }
 
     /// Waits until every record so far is acknowledged.
     pub(super) async fn flush(&self) -> anyhow::Result<()> {
         tokio::task::block_in_place(|| self.producer.flush(FLUSH))
             .context("the broker did not acknowledge every record")?;
-        self.deliveries.check()
+        self.check()
+    }
+
+    /// Fails once any record has failed.
+    fn check(&self) -> anyhow::Result<()> {
+        let delivered = self.deliveries.check();
+        // a producer that may not go on purges its records, and that is all that is said of each
+        match self.producer.client().fatal_error() {
+            Some((RDKafkaErrorCode::ClusterAuthorizationFailed, _)) if delivered.is_err() => {
+                bail!("we may not write to \"{}\"; let our user do so", self.topic)
+            }
+            Some((code, said)) if delivered.is_err() => {
+                bail!("a record was not delivered: {said} ({code})")
+            }
+            _ => delivered,
+        }
     }
 
     /// Waits for the last records, and says how many arrived: all of them.
@@ -92,6 +107,12 @@ impl Sender {
 }
 
 impl Deliveries {
+    /// Keeps the first.
+    fn fail(&self, said: String) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert(said);
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         match &*self.failed.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => bail!("a record was not delivered: {error}"),
@@ -108,10 +129,12 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
         match result {
             Ok(_) => _ = self.delivered.fetch_add(1, Ordering::AcqRel),
-            Err((error, _)) => {
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| error.to_string());
-            }
+            Err((error, _)) => self.fail(match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                    "we may not write to the topic; let our user do so".to_owned()
+                }
+                _ => error.to_string(),
+            }),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Away, RegistryAuth, RegistryError};
+use crate::tls;
 
 const JSON: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -18,6 +19,10 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// How much of a foreign page is repeated in an error.
 const EXCERPT_LENGTH: usize = 200;
+
+/// What a person does about being turned away.
+const CHECK: &str =
+    "check --registry-user and its password, or --registry-token, and what they may do";
 
 /// What the calls need: addresses without credentials, and the credentials.
 pub(super) struct Client {
@@ -111,7 +116,7 @@ impl Client {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, JSON).body(body.to_string());
         }
-        let response = request.send().await.map_err(|error| away(chain(&error)))?;
+        let response = request.send().await.map_err(|error| no_answer(&error))?;
         understand(url, response).await
     }
 }
@@ -120,7 +125,7 @@ impl Client {
 async fn understand<T: DeserializeOwned>(url: &str, response: Response) -> Result<T, Failure> {
     let status = response.status();
     let retry_after = retry_after(&response);
-    let text = response.text().await.map_err(|error| away(chain(&error)))?;
+    let text = response.text().await.map_err(|error| no_answer(&error))?;
     if status.is_success() {
         return serde_json::from_str(&text).map_err(|error| {
             away(format!("{url} answered {status} with what is no registry's answer ({error})"))
@@ -134,7 +139,7 @@ async fn understand<T: DeserializeOwned>(url: &str, response: Response) -> Resul
             | StatusCode::FORBIDDEN
             | StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             _,
-        ) => Err(Failure::Refused(answer)),
+        ) => Err(Failure::Refused(format!("{answer}; {CHECK}"))),
         (StatusCode::NOT_FOUND, Some(said)) if said.is_not_found() => Err(Failure::Said(said)),
         (StatusCode::NOT_FOUND, _) => {
             Err(away(format!("{answer} (not the registry's own words: is its address right?)")))
@@ -213,6 +218,20 @@ pub(super) fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Who is not there may come back; a certificate that does not prove who answers, or who asks,
+/// does not by itself.
+pub(super) fn no_answer(error: &(dyn Error + 'static)) -> Failure {
+    let ours = "--registry-certificate and --registry-key";
+    match (tls::what_to_do(error, "--registry-ca", ours), tls::verdict(error)) {
+        (Some(what_to_do), Some(verdict)) => {
+            let url = error.downcast_ref().and_then(reqwest::Error::url);
+            let url = url.map_or("", |url| url.as_str());
+            Failure::Refused(format!("{url}: {verdict}; {what_to_do}"))
+        }
+        _ => away(chain(error)),
+    }
 }
 
 fn away(detail: String) -> Failure {

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use reqwest::{Certificate, ClientBuilder, Url, header::HeaderValue};
+use reqwest::{Certificate, ClientBuilder, Identity, Url, header::HeaderValue};
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
 
 use super::client::Client;
-use crate::secret::Secret;
+use crate::{secret::Secret, tls::pem_file};
 
 /// What [`Registry::new`](super::Registry::new) needs to know.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct RegistryConfig {
     pub auth: RegistryAuth,
     /// A file of PEM certificates trusted besides the system's own.
     pub ca_file: Option<PathBuf>,
+    /// The files of the client's PEM certificate and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// How long one request may take, connecting and reading included.
     pub timeout: Duration,
 }
@@ -45,8 +47,14 @@ impl RegistryConfig {
     pub(super) fn connect(&self) -> anyhow::Result<(Client, SrSettings)> {
         let (urls, auth) = self.addresses()?;
         auth.check()?;
-        let certificates = self.certificates()?;
-        let builder = || self.http(&urls, certificates.clone());
+        let (certificates, identity) = (self.certificates()?, self.identity()?);
+        let builder = || {
+            let builder = self.http(&urls, certificates.clone());
+            match identity.clone() {
+                Some(identity) => builder.identity(identity),
+                None => builder,
+            }
+        };
 
         let http = builder().build().context("cannot set up TLS for the schema registry")?;
         let settings = converter_settings(&urls, &auth, self.timeout, builder())?;
@@ -92,13 +100,18 @@ impl RegistryConfig {
 
     fn certificates(&self) -> anyhow::Result<Vec<Certificate>> {
         let Some(file) = &self.ca_file else { return Ok(Vec::new()) };
-        let pem = std::fs::read(file).with_context(|| {
-            format!("cannot read the schema registry's CA file {}", file.display())
-        })?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .with_context(|| format!("{} does not hold PEM certificates", file.display()))?;
-        ensure!(!certificates.is_empty(), "{} holds no PEM certificate", file.display());
-        Ok(certificates)
+        let pem = pem_file("--registry-ca", file, "CERTIFICATE")?;
+        Certificate::from_pem_bundle(&pem)
+            .with_context(|| format!("{} does not hold PEM certificates", file.display()))
+    }
+
+    fn identity(&self) -> anyhow::Result<Option<Identity>> {
+        let Some((certificate, key)) = &self.identity else { return Ok(None) };
+        let mut pem = pem_file("--registry-certificate", certificate, "CERTIFICATE")?;
+        pem.extend(pem_file("--registry-key", key, "PRIVATE KEY")?);
+        let identity = Identity::from_pem(&pem)
+            .context("the registry client's certificate and key can't be read")?;
+        Ok(Some(identity))
     }
 
     fn http(&self, urls: &[String], certificates: Vec<Certificate>) -> ClientBuilder {
@@ -122,6 +135,7 @@ impl fmt::Debug for RegistryConfig {
             .field("urls", &urls)
             .field("auth", &self.auth)
             .field("ca_file", &self.ca_file)
+            .field("identity", &self.identity)
             .field("timeout", &self.timeout)
             .finish()
     }
@@ -219,6 +233,7 @@ mod tests {
             urls: urls.iter().map(|url| (*url).to_owned()).collect(),
             auth: RegistryAuth::None,
             ca_file: None,
+            identity: None,
             timeout: Duration::from_secs(5),
         }
     }
@@ -276,7 +291,7 @@ mod tests {
         let mut config = config(&["https://registry"]);
         config.ca_file = Some(file.clone());
         let error = format!("{:#}", config.connect().err().unwrap());
-        assert!(error.contains("cannot read") && error.contains("ca.pem"), "{error}");
+        assert!(error.contains("can't be read") && error.contains("ca.pem"), "{error}");
         std::fs::write(&file, "no certificate").unwrap();
         let error = format!("{:#}", config.connect().err().unwrap());
         assert!(error.contains("holds no PEM certificate") && error.contains("ca.pem"), "{error}");

@@ -36,8 +36,8 @@ pub enum LookupError {
     /// The registry cannot be asked: a dependency's failure.
     #[error(transparent)]
     Away(#[from] Away),
-    /// The registry turned our credentials away: the configuration's fault.
-    #[error("the schema registry refused access, check its credentials and permissions: {0}")]
+    /// The registry turned our credentials away, or TLS does not prove who is who: the configuration's fault.
+    #[error("no access to the schema registry: {0}")]
     Refused(String),
 }
 
@@ -58,7 +58,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Away(#[from] Away),
     /// The registry turned our credentials away, or is read-only: the configuration's fault.
-    #[error("the schema registry refused access, check its credentials and permissions: {0}")]
+    #[error("no access to the schema registry: {0}")]
     Refused(String),
     /// The registry understood and finds the request wrong: the schema's or the subject's fault.
     #[error("the schema registry did not accept the request: {0}")]

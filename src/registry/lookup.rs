@@ -24,7 +24,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     Away, FailedLookup, LookupError, Registry,
-    client::{Failure, chain},
+    client::{self, Failure, chain},
     references,
 };
 use crate::wire::SchemaId;
@@ -167,9 +167,14 @@ impl Registry {
 
     /// What the registry itself says about a path that the converter could not bring.
     pub(super) async fn why(&self, path: &str, error: &SRCError) -> Why {
-        let no_answer = error.source().is_some_and(|source| source.is::<reqwest::Error>());
-        if no_answer && self.inner.client.has_one_address() {
-            return Why::Other(away(describe(error)));
+        let no_answer = error.source().filter(|source| source.is::<reqwest::Error>());
+        if let Some(reason) = no_answer
+            && self.inner.client.has_one_address()
+        {
+            return Why::Other(match client::no_answer(reason) {
+                Failure::Refused(detail) => LookupError::Refused(detail),
+                _ => away(describe(error)),
+            });
         }
         match self.inner.client.get::<IgnoredAny>(path).await {
             Ok(_) => Why::Other(away(format!(

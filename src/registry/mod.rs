@@ -15,17 +15,6 @@
 //! 4. `register`: schema text -> id, under a [`SubjectStrategy`] and a [`Compatibility`] level
 //! 5. [`incompatibilities`]: the same judgement offline, and where exactly two schemas disagree
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )
-)]
-
 mod config;
 pub use config::{RegistryAuth, RegistryConfig};
 

@@ -9,7 +9,10 @@ use schema_registry_converter::{
 };
 
 use super::{LookupError, Registry, client::segment, lookup::Why};
-use crate::wire::SchemaId;
+use crate::{
+    codec::{Unbounded, bounded},
+    wire::SchemaId,
+};
 
 /// More references than any real schema has; a registry's content is foreign too.
 const MAX_REFERENCES: usize = 100;
@@ -53,14 +56,33 @@ pub(super) async fn fetch(
     Ok(texts)
 }
 
+/// How much stack a schema and all that it refers to are put together on: nobody has looked yet how
+/// deep they are nested.
+const STACK: usize = 256 << 20;
+
 /// Parses a schema so that it stands alone, each referenced type defined where it is first used.
 pub(super) fn parse(text: &str, others: &[String]) -> Result<Schema, String> {
+    if others.is_empty() {
+        // one text alone is no deeper than JSON may be
+        return Schema::parse_str(text).map_err(|error| error.to_string());
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let parsed = thread.spawn_scoped(scope, || put_together(text, others));
+        let parsed = parsed.map_err(|error| format!("no thread to read it on: {error}"))?;
+        parsed.join().unwrap_or_else(|_| Err("it can't be read".to_owned()))
+    })
+}
+
+fn put_together(text: &str, others: &[String]) -> Result<Schema, String> {
     let parsed = Schema::parse_str_with_list(text, others);
     let (mut schema, definitions) = parsed.map_err(|error| error.to_string())?;
-    if !definitions.is_empty() {
-        schema.denormalize(&definitions).map_err(|error| error.to_string())?;
+    schema.denormalize(&definitions).map_err(|error| error.to_string())?;
+    match bounded(&schema) {
+        Err(unbounded @ Unbounded::TooDeep) => Err(unbounded.to_string()),
+        // that a type contains itself is for the stream to say
+        _ => Ok(schema),
     }
-    Ok(schema)
 }
 
 #[cfg(test)]
@@ -85,6 +107,28 @@ mod tests {
         let value = reader.read_value(&mut &[2, 0, 0, 0][..]).unwrap();
         let Value::Record(fields) = value else { panic!("{value:?}") };
         assert_eq!(fields[2].1, Value::Enum(0, "n".into()));
+    }
+
+    #[test]
+    fn a_chain_of_references_is_built_in_however_long_a_registry_has_it() {
+        let nested = |kind: String| {
+            let open = r#"{"type": "array", "items": "#.repeat(30);
+            format!("{open}{kind}{}", "}".repeat(30))
+        };
+        let text = |index: usize, kind: &str| {
+            let kind = nested(kind.to_owned());
+            format!(
+                r#"{{"type": "record", "name": "T{index}", "fields": [{{"name": "f", "type": {kind}}}]}}"#
+            )
+        };
+        let others: Vec<String> = (1..=MAX_REFERENCES)
+            .map(|index| match index {
+                MAX_REFERENCES => text(index, r#""int""#),
+                _ => text(index, &format!(r#""T{}""#, index + 1)),
+            })
+            .collect();
+        let schema = parse(&text(0, r#""T1""#), &others);
+        assert!(schema.is_err_and(|error| error.contains("nested")));
     }
 
     #[test]

@@ -71,13 +71,15 @@ impl Sink {
     /// Connects.
     pub async fn connect(options: &PgConnectOptions, contract: &Contract) -> Result<Sink, Failure> {
         let name = format!("sluicegate {}", contract.stream);
-        let timeouts = [
+        let settings = [
             // the server gives up before we do, or its process would wait on behind our back
             ("statement_timeout", "110s"),
             // a process that is frozen must not keep the ledger from the partitions' new owner
             ("idle_in_transaction_session_timeout", "30s"),
+            // a plan made when dlq_events was small would compare every letter with every other
+            ("plan_cache_mode", "force_custom_plan"),
         ];
-        let options = options.clone().application_name(&name).options(timeouts);
+        let options = options.clone().application_name(&name).options(settings);
         let mut connection = PgConnection::connect_with(&options).await?;
         let statements = Statements::new(contract);
         execute(&mut connection, &statements.prepare).await?;

@@ -1,11 +1,6 @@
 //! A decimal in the binary format of Postgres's numeric.
 
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use num_bigint::{BigInt, Sign};
 
@@ -32,16 +27,19 @@ pub(super) fn numeric(
     }
     // zeros in front and behind put the point on a border between groups of four
     let (behind, scale) = match usize::try_from(scale) {
-        Ok(scale) => ((4 - scale % 4) % 4, scale),
-        Err(_) => (usize::try_from(-scale).unwrap_or(0), 0),
+        Ok(scale) => (up_to_four(scale), scale),
+        Err(_) => (usize::try_from(scale.unsigned_abs()).unwrap_or(0), 0),
     };
     let mut digits = digits.into_bytes();
     digits.resize(digits.len().saturating_add(behind), b'0');
-    let front = (4 - digits.len() % 4) % 4;
+    let front = up_to_four(digits.len());
     let fraction_groups = scale.div_ceil(4);
     let padded: Vec<u8> = std::iter::repeat_n(b'0', front).chain(digits).collect();
-    let group =
-        |group: &[u8]| group.iter().fold(0i16, |sum, digit| sum * 10 + i16::from(digit - b'0'));
+    // four digits, so up to 9999
+    let append = |sum: i16, digit: &u8| {
+        sum.saturating_mul(10).saturating_add(i16::from(digit.saturating_sub(b'0')))
+    };
+    let group = |group: &[u8]| group.iter().fold(0, append);
     let groups: Vec<i16> = padded.chunks(4).map(group).collect();
     let too_long = |_| out_of_range("has more digits than Postgres can hold".to_owned());
     let length = i16::try_from(groups.len()).map_err(too_long)?;
@@ -49,13 +47,18 @@ pub(super) fn numeric(
     let weight = length.saturating_sub(fraction_groups).saturating_sub(1);
     let sign: u16 = if unscaled.sign() == Sign::Minus { 0x4000 } else { 0 };
     let scale = u16::try_from(scale).map_err(too_long)?;
-    let mut bytes = Vec::with_capacity(8 + groups.len() * 2);
+    let mut bytes = Vec::with_capacity(groups.len().saturating_mul(2).saturating_add(8));
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(&weight.to_be_bytes());
     bytes.extend_from_slice(&sign.to_be_bytes());
     bytes.extend_from_slice(&scale.to_be_bytes());
     groups.iter().for_each(|group| bytes.extend_from_slice(&group.to_be_bytes()));
     Ok(bytes)
+}
+
+/// How many digits are missing to a whole number of groups.
+fn up_to_four(digits: usize) -> usize {
+    digits.next_multiple_of(4).saturating_sub(digits)
 }
 
 #[cfg(test)]

@@ -7,21 +7,6 @@
 //!
 //! One bad row costs one row: it is kept with its line, its field and the reason, and the next one
 //! goes on. Everything here meets foreign input, so nothing here may panic on it.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::unreachable,
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss
-    )
-)]
 
 mod convert;
 mod csv_rows;

@@ -47,7 +47,8 @@ pub(super) fn decimal(
     size: usize,
 ) -> Result<Vec<u8>, String> {
     let number = Plain::parse(text)?;
-    let missing_zeros = i64::try_from(scale).map_err(|_| out_of_range(text))? - number.decimals;
+    let missing_zeros =
+        i64::try_from(scale).map_err(|_| out_of_range(text))?.saturating_sub(number.decimals);
     let Ok(missing_zeros) = usize::try_from(missing_zeros) else {
         return Err(format!("{text} has more than {scale} digits after the point"));
     };

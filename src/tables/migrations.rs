@@ -1,10 +1,14 @@
 //! refinery's migrations over a sqlx connection, so that there is one Postgres driver.
 
-use anyhow::Context;
+use std::error::Error;
+
+use anyhow::anyhow;
 use refinery::Migration;
 use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
 use sqlx::{Connection, PgConnection, Row as _};
 use time::OffsetDateTime;
+
+use crate::sql::said;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -37,8 +41,20 @@ pub(super) async fn run(
     let report = runner
         .run_async(&mut Refinery(connection))
         .await
-        .context("the fixed tables can't be migrated")?;
+        .map_err(|error| anyhow!("the fixed tables can't be migrated: {}", reason(&error)))?;
     Ok(names(report.applied_migrations()))
+}
+
+/// What Postgres says, where it is Postgres that says something: refinery says it three times.
+fn reason(error: &refinery::Error) -> String {
+    let mut source: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+            return said(error);
+        }
+        source = error.source();
+    }
+    error.to_string()
 }
 
 /// Lends a sqlx connection to refinery.

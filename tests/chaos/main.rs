@@ -29,6 +29,7 @@ mod watch;
 #[allow(dead_code, reason = "the other tests need more of it")]
 mod avro;
 #[path = "../it/services.rs"]
+#[allow(dead_code, reason = "the other tests need more of it")]
 mod services;
 #[path = "../it/support.rs"]
 #[allow(dead_code, reason = "the other tests need more of it")]

@@ -190,7 +190,7 @@ fn context_of(copy: &Read, topic: &str) -> String {
 /// A contract with names of the given length, and with a rule longer than any header may be.
 fn longwinded(length: usize) -> Json {
     let mut contract = readings();
-    let check = format!("message.device != '{}' && message.value >= 0.0", "long".repeat(2_000));
+    let check = format!("message.device != '{}' && message.value >= 0.0", "long".repeat(1_000));
     contract["sluicegate"]["rules"] = json!([{"name": "r".repeat(length), "check": check}]);
     contract["sluicegate"]["aggregates"] = json!([]);
     contract

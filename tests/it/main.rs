@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 #![allow(unreachable_pub, missing_docs, reason = "nobody depends on a test")]
 
+mod access;
 mod audit;
+mod audited_aggregates;
 mod avro;
 mod back_pressure;
 mod bad_input;
@@ -20,15 +22,18 @@ mod decoded;
 mod evolution;
 mod fates;
 mod gaps;
+mod healing;
 mod idempotence;
 mod logs;
 mod other_languages;
 mod outage;
 mod producing;
 mod proxy;
+mod rebalance;
 mod refused_rows;
 mod restart;
 mod scripted_registry;
+mod secrets;
 mod services;
 mod shutdown;
 mod support;

@@ -5,7 +5,8 @@ use sluicegate::wire::{SchemaId, frame};
 
 use crate::{
     avro::{double, id, long, string},
-    support::{Fixture, Ledger, readings},
+    proxy::Proxy,
+    support::{Fixture, Ledger, Ran, readings, variable},
 };
 
 /// How many events there are, all in one batch.
@@ -127,4 +128,53 @@ fn a_batch_in_which_every_row_is_refused_is_all_dead_letters() {
     let letters = "SELECT count(*) FROM dlq_events WHERE reason = 'check_violation'";
     assert_eq!(fixture.number(letters), 60);
     assert_eq!(fixture.read_topic(&format!("{}.dlq", fixture.topic())).len(), 60);
+}
+
+/// All in one batch.
+const ROWS: u64 = 4_096;
+
+/// What a run with one batch takes, in statements.
+const RUN: u64 = 60;
+
+/// What each halving takes: a savepoint, the rows, and an end, for either half.
+const HALVING: u64 = 6;
+
+#[test]
+fn a_refused_row_costs_its_batch_a_logarithm_of_statements() {
+    for refused in [0, 1, 2, 8, 32] {
+        let statements = statements_of_a_run(refused);
+        println!("{ROWS} rows in one batch, {refused} refused: {statements} statements");
+        let most = RUN + HALVING * refused * u64::from(ROWS.ilog2());
+        assert!(statements <= most, "{refused} refused: {statements} statements, not {most}");
+    }
+}
+
+/// Lands one batch, so many of whose rows the table refuses, as far apart as can be.
+fn statements_of_a_run(refused: u64) -> u64 {
+    let fixture = Fixture::with_stream(readings());
+    fixture.sql(
+        "ALTER TABLE readings ADD CONSTRAINT small CHECK (value < 1000); \
+         CREATE TABLE batches (); \
+         CREATE FUNCTION count_batch() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO batches DEFAULT VALUES; RETURN NULL; END $$; \
+         CREATE TRIGGER batch AFTER UPDATE OF next_offset ON ledger EXECUTE FUNCTION count_batch()",
+    );
+    let schema = fixture.schema_id(&fixture.topic());
+    let apart = ROWS.checked_div(refused).unwrap_or(u64::MAX);
+    let event = |n: u64| {
+        let value = if n % apart == apart / 2 { 1_000.0 } else { 1.0 };
+        let body = [string(id(n)), string("d0"), long(n as i64), double(value)].concat();
+        Some(frame(SchemaId(schema), &body))
+    };
+    fixture.send_values(&fixture.topic(), &(0..ROWS).map(event).collect::<Vec<_>>());
+    let (proxy, url) = Proxy::before_postgres(&variable("DATABASE_URL"));
+    let rows = ROWS.to_string();
+    let mut command = fixture.command(&["consume", "--exit-when-drained", "--batch-time", "60s"]);
+    Ran::of(command.args(["--batch-rows", &rows]).env("DATABASE_URL", url)).success();
+    assert_eq!(fixture.number("SELECT count(*) FROM batches"), 1);
+    let [offsets, dead_lettered] = [ROWS, refused].map(|count| count as i64);
+    let inserted = offsets - dead_lettered;
+    let ledger = Ledger { inserted, duplicate: 0, dead_lettered, skipped: 0, offsets };
+    assert_eq!(fixture.ledger(), ledger);
+    proxy.statements() as u64
 }

@@ -15,18 +15,33 @@ use crate::support::{Addresses, poll, repository};
 /// gone when the value is dropped.
 pub struct Services {
     state: TempDir,
-    /// So that no other test takes the port of a service that is down for a while.
-    ports: Vec<(&'static str, String)>,
+    /// What `scripts/services` is told; ports among it, so that no other test takes the port of a
+    /// service that is down for a while.
+    settings: Vec<(String, String)>,
     names: Vec<&'static str>,
 }
 
 impl Services {
     /// Starts `kafka`, `registry` or `postgres`, and waits until they answer.
     pub fn up(names: &[&'static str]) -> Services {
+        Services::up_with(names, &[])
+    }
+
+    /// Starts a cluster of three brokers: `kafka`, which is the controller too, `kafka-2` and
+    /// `kafka-3`, whose numbers are 1 to 3.
+    pub fn kafka_cluster() -> Services {
+        let brokers = ("KAFKA_BROKER_COUNT", "3".to_owned());
+        Services::up_with(&["kafka", "kafka-2", "kafka-3"], &[brokers])
+    }
+
+    /// Like [`up`](Services::up), with more in the environment of `scripts/services`.
+    pub fn up_with(names: &[&'static str], settings: &[(&str, String)]) -> Services {
         let ports = ["KAFKA_PORT", "SCHEMA_REGISTRY_PORT", "POSTGRES_PORT"];
+        let ports = ports.map(|name| (name, free_port().to_string()));
+        let settings = ports.iter().chain(settings);
         let services = Services {
             state: TempDir::new().unwrap(),
-            ports: ports.map(|name| (name, free_port().to_string())).into(),
+            settings: settings.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             names: names.into(),
         };
         services.start(&services.names);
@@ -110,7 +125,7 @@ impl Services {
 
     /// The service's own process and then its children: those of Postgres have sessions of their
     /// own.
-    fn processes(&self, name: &str) -> Vec<String> {
+    pub fn processes(&self, name: &str) -> Vec<String> {
         let id = std::fs::read_to_string(self.state.path().join(format!("run/{name}.pid")));
         let id = id.unwrap_or_default().trim().to_owned();
         if !is_running(&id) {
@@ -133,7 +148,7 @@ impl Services {
             .args(args)
             .env("SLUICEGATE_STATE", self.state.path())
             .env("SLUICEGATE_SERVICES", "native")
-            .envs(self.ports.iter().cloned())
+            .envs(self.settings.iter().cloned())
             .stdin(Stdio::null());
         command
     }

@@ -546,7 +546,8 @@ impl Ran {
             text
         });
         let Some(status) = status else { panic!("{command:?} does not end: {stdout}{stderr}") };
-        Ran { code: status.code().unwrap(), stdout, stderr }
+        let Some(code) = status.code() else { panic!("{command:?}: {status}: {stdout}{stderr}") };
+        Ran { code, stdout, stderr }
     }
 
     /// Fails the test unless the run ended well; gives what it printed.
@@ -607,13 +608,8 @@ impl Running {
 
     /// A signal, such as STOP or CONT.
     pub fn signal(&self, signal: &str) {
-        let args = [format!("-{signal}"), self.pid().to_string()];
+        let args = [format!("-{signal}"), self.id().to_string()];
         assert!(Command::new("kill").args(args).status().unwrap().success());
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Waits for its own end; gives the exit code.

@@ -1,8 +1,8 @@
 use super::{
     super::{
         buckets::Buckets,
-        copies::Compared,
-        figures::{DeadLetters, Gap},
+        copies::Compared as Copies,
+        figures::{DeadLetters, Gap, Log},
     },
     *,
 };
@@ -38,7 +38,7 @@ fn complete() -> Figures {
         gaps: Vec::new(),
         rows: 12,
         buckets: vec![Buckets { table: "agg".into(), kept: 5, ..Buckets::default() }],
-        copies: Compared { letters: 4, published: 4, kept: true, ..Compared::default() },
+        copies: Copies { letters: 4, published: 4, kept: true, ..Copies::default() },
     }
 }
 
@@ -233,9 +233,13 @@ fn copies_that_are_missing_count_only_where_the_topic_kept_all() {
 
 #[test]
 fn a_ledger_whose_counts_do_not_add_up_is_a_gap() {
-    let found = found(|figures| {
-        let entries = figures.partitions.values_mut().filter_map(|f| f.ledger.as_mut());
-        entries.for_each(|entry| entry.skipped = 2);
-    });
-    assert_eq!(found, ["GAP offsets 10-29"]);
+    let counts = |skipped: i64, duplicate: i64| {
+        found(|figures| {
+            let entries = figures.partitions.values_mut().filter_map(|f| f.ledger.as_mut());
+            entries.for_each(|entry| (entry.skipped, entry.duplicate) = (skipped, duplicate));
+        })
+    };
+    assert_eq!(counts(1, 3), [""; 0]);
+    assert_eq!(counts(2, 3), ["GAP offsets 10-29"]);
+    assert_eq!(counts(-1, 5), ["GAP offsets 10-29"]);
 }

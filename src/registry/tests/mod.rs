@@ -26,6 +26,7 @@ fn config(urls: &[String]) -> RegistryConfig {
         urls: urls.to_vec(),
         auth: RegistryAuth::None,
         ca_file: None,
+        identity: None,
         timeout: TIMEOUT,
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgConnection;
 
 use crate::{
-    support::{Addresses, Fixture, Running, contract},
+    support::{Addresses, Fixture, Group, Running, contract},
     telemetry::{OFFSETS, STREAM, assert_all_landed, produce, topic},
 };
 
@@ -42,11 +42,18 @@ fn produced_on(addresses: Addresses, events: i64) -> Fixture {
 struct Member<'f> {
     fixture: &'f Fixture,
     running: Running,
+    group: Group,
     /// Its name in the group, which is another one whenever it joins.
     id: Vec<String>,
 }
 
 impl Member<'_> {
+    /// One that has joined a stream's group.
+    fn of<'f>(fixture: &'f Fixture, stream: &'static str, running: Running) -> Member<'f> {
+        let group = fixture.group(stream);
+        Member { fixture, running, id: group.members(), group }
+    }
+
     /// Starts it. Once it has accounted for so many offsets it waits in the middle of a batch,
     /// until the second value is dropped.
     fn held_at<'f>(
@@ -57,7 +64,7 @@ impl Member<'_> {
         let held = fixture.hold_at(offsets);
         let running = fixture.start_with(&CONSUME, environment);
         fixture.wait_until_held();
-        (Member { fixture, running, id: members(fixture) }, held)
+        (Member::of(fixture, STREAM, running), held)
     }
 
     /// Looks on for longer than the group waits for a member that does not poll.
@@ -65,7 +72,7 @@ impl Member<'_> {
     fn outlasts_max_poll_interval(&mut self) {
         let since = Instant::now();
         self.running.wait_for("end of the outage", || since.elapsed() > LONG);
-        assert_eq!(members(self.fixture), self.id, "it joined anew: {}", self.running.log());
+        assert_eq!(self.group.members(), self.id, "it joined anew: {}", self.running.log());
     }
 
     /// Waits until everything has landed, once and by this member.
@@ -74,15 +81,10 @@ impl Member<'_> {
         let sent: i64 =
             self.fixture.watermarks(&topic(self.fixture)).iter().map(|(_, end)| end).sum();
         self.fixture.wait_until(OFFSETS, |offsets| offsets == sent);
-        assert_eq!(members(self.fixture), self.id, "it joined anew: {}", self.running.log());
+        assert_eq!(self.group.members(), self.id, "it joined anew: {}", self.running.log());
         assert_eq!(self.running.terminate(), Some(0), "{}", self.running.log());
         let log = self.running.log();
         assert_eq!(log.matches("partitions assigned").count(), 1, "{log}");
         assert_all_landed(self.fixture);
     }
-}
-
-/// Who is in the stream's consumer group.
-fn members(fixture: &Fixture) -> Vec<String> {
-    fixture.group(STREAM).members()
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::{MetadataExt, chown},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -15,7 +15,7 @@ use super::{Member, produced_on};
 use crate::{
     proxy::Proxy,
     services::Services,
-    support::{Addresses, poll, variable},
+    support::{Addresses, Fixture, poll, variable},
     telemetry::{OFFSETS, STREAM, produced},
 };
 
@@ -80,7 +80,7 @@ fn a_postgres_without_a_free_connection_is_waited_for() {
     let services = Services::up(&["postgres"]);
     let fixture = produced_on(services.addresses(), EVENTS);
     let (mut member, held) = Member::held_at(&fixture, EVENTS / 3, &[]);
-    let mut others = Others::new(fixture.address("DATABASE_URL"));
+    let mut others = Others::of(&fixture);
     others.take_every_connection();
     drop(held);
     let refused = poll(|| {
@@ -100,8 +100,7 @@ fn a_full_disk_is_waited_for() {
     let Some(disk) = SmallDisk::mount() else { return };
     let services = Services::up(&["postgres"]);
     let fixture = produced_on(services.addresses(), EVENTS);
-    let data = &fixture.rows("SELECT current_setting('data_directory') AS at")[0]["at"];
-    let place = disk.tablespace(data.as_str().unwrap());
+    let place = disk.tablespace(&data_directory(&fixture));
     fixture.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", place.display()));
     fixture.sql(&format!("ALTER TABLE {STREAM} SET TABLESPACE small"));
     let (mut member, held) = Member::held_at(&fixture, EVENTS / 3, &[]);
@@ -162,6 +161,12 @@ fn a_network_that_is_cut_again_and_again_costs_nothing() {
     member.lands_everything();
 }
 
+/// Where a Postgres keeps its files.
+fn data_directory(fixture: &Fixture) -> String {
+    let at = &fixture.rows("SELECT current_setting('data_directory') AS at")[0]["at"];
+    at.as_str().unwrap().to_owned()
+}
+
 /// Other users of a Postgres.
 struct Others {
     runtime: tokio::runtime::Runtime,
@@ -170,9 +175,14 @@ struct Others {
 }
 
 impl Others {
-    fn new(url: &str) -> Others {
+    /// Without passwords from here on: two hundred of them are a debug build's half a minute.
+    fn of(fixture: &Fixture) -> Others {
+        let access = Path::new(&data_directory(fixture)).join("pg_hba.conf");
+        fs::write(access, "host all all 127.0.0.1/32 trust").unwrap();
+        fixture.sql("SELECT pg_reload_conf()");
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        Others { runtime, url: url.to_owned(), connections: Vec::new() }
+        let url = fixture.address("DATABASE_URL").to_owned();
+        Others { runtime, url, connections: Vec::new() }
     }
 
     /// Connects until Postgres has no room for one more.

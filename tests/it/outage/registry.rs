@@ -11,12 +11,12 @@ use std::{
 
 use serde_json::json;
 
-use super::{CONSUME, Member, members, produced_on};
+use super::{CONSUME, Member, produced_on};
 use crate::{
     scripted_registry::{Answer, ScriptedRegistry},
     services::Services,
     support::{Fixture, readings},
-    telemetry::OFFSETS,
+    telemetry::{OFFSETS, STREAM},
 };
 
 /// How many events there are.
@@ -29,7 +29,7 @@ fn a_registry_that_is_stopped_and_started_costs_nothing() {
     services.stop(&["registry"]);
     let mut running = fixture.start(&CONSUME);
     running.wait_for_log("waiting for the schema registry");
-    let mut member = Member { fixture: &fixture, id: members(&fixture), running };
+    let mut member = Member::of(&fixture, STREAM, running);
     member.outlasts_max_poll_interval();
     assert_eq!(fixture.number(OFFSETS), 0);
     services.start(&["registry"]);
@@ -102,10 +102,10 @@ fn a_registry_that_says_when_to_come_again_is_not_asked_before() {
     }
 }
 
-/// A stream with events on its topic.
+/// A stream with events for both sink tasks on its topic.
 fn produced() -> Fixture {
-    let fixture = Fixture::with_stream(readings());
-    let row = |n: i64| json!({"event_id": uuid::Uuid::new_v4().to_string(), "device": "d", "ts": n, "value": 1});
+    let fixture = Fixture::with_partitions("readings", readings(), 2);
+    let row = |n: i64| json!({"event_id": uuid::Uuid::new_v4().to_string(), "device": n.to_string(), "ts": n, "value": 1});
     fixture.produce("readings", &(0..EVENTS).map(row).collect::<Vec<_>>());
     fixture
 }
