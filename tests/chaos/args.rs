@@ -59,6 +59,12 @@ pub struct Args {
     #[arg(long, hide = true)]
     ignored: bool,
 
+    #[arg(long, hide = true)]
+    include_ignored: bool,
+
+    #[arg(long, hide = true)]
+    show_output: bool,
+
     #[arg(short, long, hide = true)]
     quiet: bool,
 }

@@ -3,7 +3,6 @@
 use crate::support::{Fixture, readings};
 
 #[test]
-#[ignore = "a partition that was paused when it was revoked stays paused"]
 fn a_partition_that_was_held_back_when_it_was_taken_away_is_read_when_it_comes_back() {
     let fixture = Fixture::with_partitions("readings", readings(), 2);
     let produce = ["produce", "readings", "--count", "200"];
