@@ -20,8 +20,10 @@ ALTER TABLE ledger
 
 -- Streams that pause because nearly all of their events would be dead letters.
 CREATE TABLE breakers (
-    stream    text PRIMARY KEY,
+    stream    text NOT NULL,
+    member    uuid NOT NULL,            -- of the consumer group
     opened_at timestamptz NOT NULL DEFAULT now(),
     probe_at  timestamptz NOT NULL,     -- when the batch that opened it is tried again
-    reason    text NOT NULL
+    reason    text NOT NULL,
+    PRIMARY KEY (stream, member)
 );

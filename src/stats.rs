@@ -107,7 +107,7 @@ async fn database_stats(
         stats.inserted + stats.duplicates + stats.dead_lettered + stats.skipped + stats.expired;
     let paused = "SELECT format('paused since %s, next attempt %s: %s', \
                   date_trunc('second', opened_at), date_trunc('second', probe_at), reason) \
-                  FROM breakers WHERE stream = $1";
+                  FROM breakers WHERE stream = $1 ORDER BY opened_at LIMIT 1";
     let paused = sqlx::query_scalar(paused).bind(&contract.stream);
     stats.paused = paused.fetch_optional(&mut *connection).await?;
     let reasons = "SELECT reason, count(*) FROM dlq_events WHERE stream = $1 GROUP BY reason";

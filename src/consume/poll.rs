@@ -41,6 +41,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(2);
 /// How long Kafka may take to show that it is not away.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
+/// How often it is asked for that.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// A record on its way to a sink task, with the epoch it was polled in.
 pub(super) type Handed = (u64, Record);
 
@@ -54,8 +57,8 @@ pub(super) struct Poller {
     pub(super) options: ConsumeOptions,
     pub(super) stop: CancellationToken,
     pub(super) opening: Opening,
-    /// Since when Kafka has been complained about.
-    pub(super) away: Option<(Instant, metrics::Waiting)>,
+    /// Where Kafka is complained about.
+    pub(super) away: Option<Away>,
     /// Whether Kafka has let us in before.
     pub(super) has_read: bool,
     /// Partitions whose end has been reached.
@@ -73,7 +76,7 @@ impl Poller {
         while !self.is_over() {
             self.commit(CommitMode::Async);
             self.open(&mut epoch);
-            self.give_up_on_kafka();
+            self.look_for_kafka();
             if self.opening.is_open() && self.hold_back() {
                 continue;
             }
@@ -234,29 +237,44 @@ impl Poller {
         let handshake = self.has_read && error.rdkafka_error_code() == Some(RDKafkaErrorCode::SSL);
         let failure = Failure::from(error);
         if !fatal && (handshake || matches!(failure, Failure::Dependency(_))) {
-            let waits = || (Instant::now(), metrics::waiting(&self.stream, "Kafka"));
-            self.away.get_or_insert_with(waits);
+            self.away.get_or_insert_with(|| Away::new(&self.stream));
             tracing::warn!(stream = self.stream, error = %failure, "waiting for Kafka");
         } else {
             self.progress.stop(format!("Kafka refuses us: {failure}"));
         }
     }
 
-    /// Ends the stream when Kafka has been away for too long. It says when it goes away and not when
-    /// it is back, so it is asked before.
-    fn give_up_on_kafka(&mut self) {
-        let (Some((since, _)), Some(longest)) = (&self.away, self.options.max_outage) else {
-            return;
-        };
-        if since.elapsed() < longest {
+    /// Kafka says when it goes away and not when it is back, so it is asked now and then. Ends the
+    /// stream when it has been away for too long.
+    fn look_for_kafka(&mut self) {
+        let Some(away) = &mut self.away else { return };
+        let longest = self.options.max_outage;
+        let is_too_long = longest.is_some_and(|longest| away.since.elapsed() >= longest);
+        if !is_too_long && away.looked.elapsed() < LOOK {
             return;
         }
-        match self.consumer.fetch_metadata(Some(&self.topic), SIGN_OF_LIFE) {
-            Ok(_) => self.away = None,
-            Err(error) => {
+        match (self.consumer.fetch_metadata(Some(&self.topic), SIGN_OF_LIFE), longest) {
+            (Ok(_), _) => self.away = None,
+            (Err(error), Some(longest)) if is_too_long => {
                 self.progress.stop(format!("Kafka: {}: {error}", TooLong(longest)));
             }
+            (Err(_), _) => away.looked = Instant::now(),
         }
+    }
+}
+
+/// Kafka's absence.
+pub(super) struct Away {
+    since: Instant,
+    /// When it was asked last.
+    looked: Instant,
+    _waiting: metrics::Waiting,
+}
+
+impl Away {
+    fn new(stream: &str) -> Away {
+        let (now, waiting) = (Instant::now(), metrics::waiting(stream, "Kafka"));
+        Away { since: now, looked: now, _waiting: waiting }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Services,
     breaker::Breaker,
-    paused,
+    paused::Paused,
     poll::Handed,
     prepare::{Lookups, Preparer},
     progress::Progress,
@@ -38,6 +38,7 @@ pub(super) struct SinkTask {
     pub(super) preparer: Arc<Preparer>,
     pub(super) progress: Arc<Progress>,
     pub(super) breaker: Arc<Breaker>,
+    pub(super) paused: Arc<Paused>,
     /// Told when there are new dead letters to publish.
     pub(super) outbox: Arc<Notify>,
     pub(super) records: UnboundedReceiver<Handed>,
@@ -260,7 +261,7 @@ impl SinkTask {
              and the batch is tried again in {probe:?}; {advice}"
         );
         metrics::breaker(stream, true);
-        paused::note(&self.services.postgres, stream, &reason, probe).await;
+        self.paused.note(&reason, probe).await;
         self.wait(epoch).pause(probe).await
     }
 
@@ -269,14 +270,14 @@ impl SinkTask {
         let stream = &self.contract.stream;
         tracing::info!(stream, "the breaker is closed and the stream goes on");
         metrics::breaker(stream, false);
-        paused::forget(&self.services.postgres, stream).await;
+        self.paused.forget().await;
     }
 
     /// A batch that is given up holds nobody back.
     async fn let_others_go_on(&self) {
         if self.breaker.close(self.number) {
             metrics::breaker(&self.contract.stream, false);
-            paused::forget(&self.services.postgres, &self.contract.stream).await;
+            self.paused.forget().await;
         }
     }
 

@@ -11,11 +11,12 @@ use tokio::sync::{Notify, mpsc::unbounded_channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Services, breaker::Breaker, group::Group, opening::Opening, paused, poll::Poller,
+    Services, breaker::Breaker, group::Group, opening::Opening, paused::Paused, poll::Poller,
     prepare::Preparer, progress::Progress, sink_task::SinkTask,
 };
 use crate::{
-    contract::Contract, failure::Failure, outbox::Outbox, retry::Outage, sink::Written, tables,
+    contract::Contract, failure::Failure, metrics, outbox::Outbox, retry::Outage, sink::Written,
+    tables,
 };
 
 /// How a stream's run went.
@@ -53,8 +54,9 @@ async fn run_stream(
     if stop.is_cancelled() {
         return Ok((Written::default(), None));
     }
-    // a pause that another run noted is over
-    paused::forget(&services.postgres, &contract.stream).await;
+    // a pause that a run noted that is over
+    let paused = Arc::new(Paused::new(services.postgres.clone(), contract.stream.clone()));
+    paused.forget().await;
     let options = services.options.clone();
     let tasks = options.sink_tasks.max(1);
     let progress = Arc::new(Progress::new(tasks));
@@ -81,6 +83,7 @@ async fn run_stream(
             preparer: preparer.clone(),
             progress: progress.clone(),
             breaker: breaker.clone(),
+            paused: paused.clone(),
             outbox: dead_letters.clone(),
             records,
             stop: stop.clone(),
@@ -127,10 +130,11 @@ async fn verify(
     loop {
         match tables::verify(&services.postgres, contract).await {
             Err(Failure::Dependency(_)) if stop.is_cancelled() => return Ok(()),
-            Err(Failure::Dependency(error)) => {
-                let (stream, text) = (&contract.stream, format!("{error:#}"));
+            Err(failure @ Failure::Dependency(_)) => {
+                let (stream, text) = (&contract.stream, failure.to_string());
                 let delay = outage.failed(None).with_context(|| format!("Postgres: {text}"))?;
-                tracing::warn!(stream, error = text, "waiting to begin");
+                tracing::warn!(stream, error = text, "waiting for Postgres to begin");
+                let _waiting = metrics::waiting(stream, "Postgres");
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
                     () = stop.cancelled() => {}

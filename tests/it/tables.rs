@@ -271,7 +271,8 @@ const SAMPLES: &[(&str, &str)] = &[
         "INSERT INTO ledger_gaps (stream, topic, partition, first_offset, end_offset) \
          VALUES ('s', 't', 0, 13, 20); \
          UPDATE ledger SET next_offset = 20, expired = 7; \
-         INSERT INTO breakers (stream, reason, probe_at) VALUES ('s', 'r', now())",
+         INSERT INTO breakers (stream, member, reason, probe_at) \
+         VALUES ('s', gen_random_uuid(), 'r', now())",
     ),
 ];
 
