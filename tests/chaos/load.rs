@@ -307,6 +307,6 @@ impl Drop for Load {
 impl Drop for Sender {
     fn drop(&mut self) {
         // without a broker, what is queued would be waited for
-        _ = self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+        self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
     }
 }

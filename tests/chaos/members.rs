@@ -182,6 +182,11 @@ impl Member {
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
+    /// Whether there is something to take away from it.
+    pub fn has_partitions(&self) -> bool {
+        !partitions(&self.process.log()).is_empty()
+    }
+
     /// SIGTERM, as soon as it listens: before that, any process just dies of it.
     fn ask_to_end(&self) -> anyhow::Result<()> {
         let what = format!("member {} to listen for SIGTERM", self.number);

@@ -41,6 +41,9 @@ pub struct Verdict {
 /// Where a record is.
 type Place = (i32, i64);
 
+/// An aggregate's count, sum, minimum and maximum.
+type Bucket = (i64, f64, f64, f64);
+
 /// What one stream must come to.
 #[derive(Default)]
 struct Expected {
@@ -141,7 +144,7 @@ impl Verdict {
         expected: &Expected,
     ) -> anyhow::Result<()> {
         type Found = (i64, String, String, i64, f64, f64, f64);
-        let mut right: HashMap<(i64, String, String), (i64, f64, f64, f64)> = HashMap::new();
+        let mut right: HashMap<(i64, String, String), Bucket> = HashMap::new();
         for sent in expected.rows.values() {
             let row = sent.record.row();
             let (one, two) = stream.dimensions(&row);

@@ -94,11 +94,14 @@ impl Seen {
             } else {
                 self.answers.store(false, Ordering::Relaxed);
             }
-            let mut longest = self.longest_stall.lock().unwrap_or_else(PoisonError::into_inner);
-            *longest = moved.elapsed().max(*longest);
-            drop(longest);
+            self.stalled(moved.elapsed());
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    fn stalled(&self, time: Duration) {
+        let mut longest = self.longest_stall.lock().unwrap_or_else(PoisonError::into_inner);
+        *longest = time.max(*longest);
     }
 
     /// Says whether anything has landed since the last look.

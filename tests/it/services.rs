@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -93,7 +93,9 @@ impl Services {
     /// SIGKILL to a service and its children; they are gone then.
     pub fn kill(&self, name: &str) {
         let processes = self.signal(name, "KILL");
-        let gone = poll(|| (!processes.iter().any(|id| is_running(id))).then_some(()));
+        // buried, too: Postgres takes the id of a dead process for that of a running server
+        let is_there = |id: &String| Path::new("/proc").join(id).exists();
+        let gone = poll(|| (!processes.iter().any(is_there)).then_some(()));
         assert!(gone.is_some(), "{name} does not die");
     }
 

@@ -21,8 +21,10 @@ const MOST_MEMBERS: usize = 4;
 impl Scene {
     pub(super) fn kill_member(&mut self, step: &Step, mark: &Mark) -> anyhow::Result<String> {
         let number = self.members.draw(step.seed).number;
+        wait::until("the member to have partitions", SHOWS, || {
+            self.members.draw(step.seed).has_partitions().then_some(())
+        })?;
         let had = self.members.kill(number)?;
-        ensure!(!had.is_empty(), "member {number} had no partitions");
         let again = self.not_committed(&had);
         self.redelivered += again;
         self.members.join(&self.fixture);
