@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::anyhow;
 use futures::future::join_all;
 use rdkafka::{
     error::KafkaError,
@@ -14,11 +15,12 @@ use rdkafka::{
     util::Timeout,
 };
 use sqlx::{Connection, FromRow, PgConnection, postgres::PgConnectOptions};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::Broker, contract::Contract, failure::Failure, retry::Backoff, sink::headers_from_json,
+    sql::for_work,
 };
 
 /// How many dead letters are under way at once.
@@ -30,8 +32,14 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// How many bytes the context headers may have together.
 const LARGEST_CONTEXT: usize = 1_000;
 
-/// How often publishing is tried when the stream ends.
-const LAST_ATTEMPTS: usize = 5;
+/// How many bytes of payload, give or take one dead letter's.
+const BATCH_BYTES: i64 = 8 << 20;
+
+/// How long publishing is tried when the stream ends.
+const LAST: Duration = Duration::from_secs(15);
+
+/// How long one pass may take to reach Postgres, and to hear from it.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// Sends copies of dead letters.
 #[derive(Clone)]
@@ -82,7 +90,12 @@ impl Outbox {
     pub(crate) async fn run(self, dead_letters: Arc<Notify>, stop: CancellationToken) {
         let mut backoff = Backoff::for_dependencies();
         while !stop.is_cancelled() {
-            let delay = match self.publish_all().await {
+            // what is given up in the middle is published again
+            let published = tokio::select! {
+                published = self.publish_all() => published,
+                () = stop.cancelled() => break,
+            };
+            let delay = match published {
                 Ok(()) => {
                     backoff = Backoff::for_dependencies();
                     INTERVAL
@@ -98,7 +111,17 @@ impl Outbox {
                 () = stop.cancelled() => {}
             }
         }
-        for delay in Backoff::for_dependencies().take(LAST_ATTEMPTS) {
+        if timeout(LAST, self.publish_at_last()).await.is_err() {
+            let stream = &self.contract.stream;
+            tracing::warn!(
+                stream,
+                "dead letters in dlq_events are copied when the stream runs again"
+            );
+        }
+    }
+
+    async fn publish_at_last(&self) {
+        for delay in Backoff::for_dependencies() {
             match self.publish_all().await {
                 Ok(()) => return,
                 Err(failure) => self.complain(&failure),
@@ -116,12 +139,19 @@ impl Outbox {
     }
 
     async fn publish_all(&self) -> Result<(), Failure> {
+        let late = |_| Failure::Dependency(anyhow!("Postgres took longer than {ANSWER:?}"));
         let name = format!("sluicegate {} outbox", self.contract.stream);
-        let options = self.postgres.clone().application_name(&name);
-        let mut connection = PgConnection::connect_with(&options).await?;
+        // it waits for the broker's acknowledgement in the middle of a transaction
+        let options = for_work(&self.postgres, &name, "90s");
+        let connected = timeout(ANSWER, PgConnection::connect_with(&options)).await;
+        let mut connection = connected.map_err(late)??;
         let (mut after, mut failed) = (0, None);
-        while let Some(last) = self.publish_some(&mut connection, after, &mut failed).await? {
-            after = last;
+        loop {
+            let some = self.publish_some(&mut connection, after, &mut failed);
+            match timeout(ANSWER, some).await.map_err(late)?? {
+                Some(last) => after = last,
+                None => break,
+            }
         }
         connection.close().await?;
         failed.map_or(Ok(()), |error: KafkaError| Err(error.into()))
@@ -139,12 +169,16 @@ impl Outbox {
         let mut transaction = connection.begin().await?;
         let letters: Vec<Letter> = sqlx::query_as(
             "SELECT id, topic, partition, \"offset\", key, payload, headers, stage, reason, detail, \
-             attempts FROM dlq_events WHERE stream = $1 AND published_at IS NULL AND id > $3 \
-             ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+             attempts FROM dlq_events WHERE published_at IS NULL AND id IN (\
+             SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (\
+             SELECT id, coalesce(octet_length(payload), 0) AS size FROM dlq_events \
+             WHERE stream = $1 AND published_at IS NULL AND id > $3 ORDER BY id LIMIT $2\
+             ) AS page) AS sized WHERE before < $4) ORDER BY id FOR UPDATE SKIP LOCKED",
         )
         .bind(&self.contract.stream)
         .bind(BATCH)
         .bind(after)
+        .bind(BATCH_BYTES)
         .fetch_all(&mut *transaction)
         .await?;
         let sent = join_all(letters.iter().map(|letter| self.send(letter))).await;

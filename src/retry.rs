@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+/// How long a dependency that is there may be at work.
+const WORK: Duration = Duration::from_secs(30);
+
 /// Full-jitter back-off: each delay is anywhere between nothing and a bound that doubles.
 #[derive(Debug, Clone)]
 pub struct Backoff {
@@ -62,9 +65,10 @@ impl Outage {
         }
     }
 
-    /// How long one attempt may take, no longer than the whole may last.
+    /// How long one attempt may take: less than `most` where the whole may not last as long, but not
+    /// so little that work is taken for absence.
     pub fn attempt(&self, most: Duration) -> Duration {
-        self.longest.map_or(most, |longest| longest.min(most))
+        self.longest.map_or(most, |longest| longest.max(WORK).min(most))
     }
 
     /// Notes that the dependency answers.

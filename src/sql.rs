@@ -25,6 +25,22 @@ pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection>
     Err(anyhow!("can't connect to Postgres at {place}: {error}; {hint}"))
 }
 
+/// How the pipeline connects: no statement runs for ever, and a process that is frozen or gone keeps
+/// no lock for longer than `idle`, such as `30s`.
+pub fn for_work(options: &PgConnectOptions, name: &str, idle: &str) -> PgConnectOptions {
+    options.clone().application_name(name).options([
+        // the server gives up before we do, or its process would wait on behind our back
+        ("statement_timeout", "110s"),
+        ("idle_in_transaction_session_timeout", idle),
+        ("client_connection_check_interval", "2s"),
+        ("tcp_keepalives_idle", "30"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "3"),
+        // a plan made when a table was small would compare each of its rows with each of ours
+        ("plan_cache_mode", "force_custom_plan"),
+    ])
+}
+
 /// What a person has to do about a connection that waiting does not bring; none where it may.
 pub fn must_be_mended(error: &sqlx::Error) -> Option<String> {
     match error {

@@ -105,7 +105,7 @@ struct FailureArgs {
 
     /// Look at so many events for that
     #[arg(long, default_value_t = 1_000, value_name = "NUMBER")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     breaker_window: u32,
 
     /// Try the batch again after so long

@@ -9,7 +9,7 @@ mod produce;
 mod register;
 mod stats;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::logging::LogFormat;
 use crate::config::{ConfigFile, with_defaults};
+
+/// How long the last threads are waited for.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// The heading over the flags that every verb has.
 const GENERAL: &str = "General";
@@ -82,8 +85,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Verb::Audit(args) => args.run(&file).await,
         }
     });
-    // a read of standard input can't be taken back; don't wait for it
-    runtime.shutdown_background();
+    // what librdkafka and OpenSSL hold is let go of before the process takes them down; a read of
+    // standard input can't be taken back, and is not waited for
+    runtime.shutdown_timeout(LEAVE);
     Ok(code.unwrap_or_else(|error| {
         logging::error(&error);
         ExitCode::FAILURE

@@ -37,7 +37,7 @@ pub(super) struct Breaker {
 struct State {
     /// Batches that landed last.
     recent: VecDeque<Count>,
-    /// Whether anything valid has passed since we began.
+    /// Whether anything valid has ever passed.
     any_valid: bool,
     /// The sink task whose batch is held back.
     opened_by: Option<usize>,
@@ -51,9 +51,18 @@ struct Count {
 }
 
 impl Breaker {
-    /// Closed; one without options never opens.
-    pub(super) fn new(options: Option<BreakerOptions>) -> Breaker {
-        Breaker { options, state: Mutex::default(), closed: Notify::new() }
+    /// Closed; one without options never opens. For a stream of which something valid has passed
+    /// before, or nothing yet.
+    pub(super) fn new(options: Option<BreakerOptions>, any_valid: bool) -> Breaker {
+        let state = Mutex::new(State { any_valid, ..State::default() });
+        Breaker { options, state, closed: Notify::new() }
+    }
+
+    /// Whether a batch would be held back for what has become of so many of its rows alone.
+    pub(super) fn is_enough(&self, landed: i64, refused: i64) -> bool {
+        let Some(options) = self.options else { return false };
+        let count = Count { records: landed.saturating_add(refused), dead: refused };
+        self.lock().reason(count, &options).is_some()
     }
 
     /// Judges a batch before it is committed: none where it may be, else why not, and for how long
@@ -77,8 +86,10 @@ impl Breaker {
         let mut state = self.lock();
         let count = Count::of(written);
         state.any_valid |= count.records > count.dead;
-        state.recent.push_back(count);
-        state.trim(&options);
+        if count.records > 0 {
+            state.recent.push_back(count);
+            state.trim(&options);
+        }
         drop(state);
         self.close(task)
     }
@@ -181,7 +192,7 @@ mod tests {
 
     #[test]
     fn it_opens_where_nothing_valid_has_passed_yet() {
-        let breaker = Breaker::new(Some(OPTIONS));
+        let breaker = Breaker::new(Some(OPTIONS), false);
         assert!(!opens(&breaker, 0, 99));
         breaker.landed(0, &written(0, 60));
         assert!(!opens(&breaker, 0, 39));
@@ -193,7 +204,7 @@ mod tests {
 
     #[test]
     fn it_opens_at_the_share_of_a_window_and_not_before_the_window_is_full() {
-        let breaker = Breaker::new(Some(OPTIONS));
+        let breaker = Breaker::new(Some(OPTIONS), false);
         assert!(!opens(&breaker, 10, 989));
         assert!(opens(&breaker, 10, 990));
         assert!(!opens(&breaker, 200, 800));
@@ -207,14 +218,30 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_has_landed_before_is_judged_by_a_whole_window_only() {
+        let breaker = Breaker::new(Some(OPTIONS), true);
+        assert!(!opens(&breaker, 0, 999));
+        assert!(opens(&breaker, 0, 1_000));
+    }
+
+    #[test]
+    fn rows_that_the_table_refuses_are_enough_before_all_are_tried() {
+        let new = Breaker::new(Some(OPTIONS), false);
+        assert!(!new.is_enough(0, 99) && !new.is_enough(1, 500) && new.is_enough(0, 100));
+        let known = Breaker::new(Some(OPTIONS), true);
+        assert!(!known.is_enough(0, 999) && known.is_enough(150, 850));
+        assert!(!known.is_enough(300, 1_100));
+    }
+
+    #[test]
     fn one_without_options_never_opens() {
-        let breaker = Breaker::new(None);
+        let breaker = Breaker::new(None, false);
         assert!(!opens(&breaker, 0, 1_000_000));
     }
 
     #[tokio::test]
     async fn the_other_sink_tasks_wait_until_the_batch_has_landed() {
-        let breaker = Breaker::new(Some(OPTIONS));
+        let breaker = Breaker::new(Some(OPTIONS), false);
         assert!(opens(&breaker, 0, 100));
         breaker.until_closed(0).await;
         let landed = async { breaker.landed(0, &written(100, 0)) };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -20,9 +20,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One stream's membership.
 pub(super) struct Group {
-    pub(super) stream: String,
-    pub(super) topic: String,
-    pub(super) progress: Arc<Progress>,
+    stream: String,
+    topic: String,
+    progress: Arc<Progress>,
+    /// What librdkafka complained of last.
+    complaint: Mutex<String>,
 }
 
 /// Commits offsets, one a partition.
@@ -51,6 +53,26 @@ pub(super) fn list(topic: &str, offsets: &BTreeMap<i32, i64>) -> TopicPartitionL
 }
 
 impl Group {
+    pub(super) fn new(stream: String, topic: String, progress: Arc<Progress>) -> Group {
+        Group { stream, topic, progress, complaint: Mutex::default() }
+    }
+
+    /// Whether an error of TLS or SASL is only that a broker went away in the middle of letting us
+    /// in. librdkafka has no code of its own for that.
+    pub(super) fn is_cut_short(&self, error: &KafkaError) -> bool {
+        let complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::SSL) => !complaint.contains("certificate"),
+            Some(RDKafkaErrorCode::Authentication) => {
+                // its own codes begin so; what a broker says does not
+                ["Local:", "isconnected", "timed out", "Connection reset"]
+                    .iter()
+                    .any(|sign| complaint.contains(sign))
+            }
+            _ => false,
+        }
+    }
+
     fn given(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let partitions: BTreeSet<i32> =
             partitions.elements().iter().map(|element| element.partition()).collect();
@@ -98,6 +120,7 @@ impl ConsumerContext for Group {
 
 impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = reason.to_owned();
         // reaching the end of a partition is no error
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
             tracing::warn!(stream = self.stream, %error, reason, "librdkafka");

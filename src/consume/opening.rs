@@ -11,15 +11,14 @@ use std::{
 };
 
 use anyhow::anyhow;
+use futures::FutureExt;
 use rdkafka::{
     TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaResult,
 };
-use tokio::{
-    runtime::Handle,
-    sync::oneshot::{Receiver, channel, error::TryRecvError},
-};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Services;
 use crate::{
@@ -46,7 +45,7 @@ enum State {
     /// To be tried at this moment.
     Due(Instant),
     /// The ledger is being asked.
-    Asked(Receiver<Result<Begins, Failure>>),
+    Asked(AbortOnDropHandle<Result<Begins, Failure>>),
     /// Everything is open.
     Open,
     /// What is in hand is finished first; then everything is opened anew.
@@ -99,6 +98,11 @@ impl Opening {
         is_news
     }
 
+    /// What was to be read could not be; it is tried again.
+    pub(super) fn again(&mut self) {
+        self.state = State::Due(Instant::now() + ANSWER / 10);
+    }
+
     /// Takes the next step, which may take Kafka's time and never the database's.
     pub(super) fn step<C: ConsumerContext>(
         &mut self,
@@ -114,37 +118,32 @@ impl Opening {
                     Err(error) => return self.failed("Kafka", error.into()),
                 }
             }
-            State::Asked(answer) => match answer.try_recv() {
-                Ok(Ok(begins)) => {
+            State::Asked(answer) => match answer.now_or_never() {
+                Some(Ok(Ok(begins))) => {
                     self.state = State::Open;
                     self.outage.ended();
                     self.waiting = None;
                     return Step::Read(begins);
                 }
-                Ok(Err(failure)) => return self.failed("Postgres", failure),
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Closed) => {
-                    return Step::Stop("opening the partitions panicked".to_owned());
-                }
+                Some(Ok(Err(failure))) => return self.failed("Postgres", failure),
+                Some(Err(error)) => return Step::Stop(format!("opening partitions: {error}")),
+                None => {}
             },
             State::Unassigned | State::Open | State::Draining | State::Due(_) => {}
         }
         Step::None
     }
 
-    fn ask(&self, places: Vec<Place>) -> Receiver<Result<Begins, Failure>> {
-        let (sender, receiver) = channel();
-        let (contract, services) = (self.contract.clone(), self.services.clone());
-        Handle::current().spawn(async move {
-            let (postgres, on_gap) = (&services.postgres, services.options.on_gap);
-            let begun = tokio::time::timeout(LEDGER, begin(postgres, &contract, &places, on_gap));
-            let begun = begun.await.unwrap_or_else(|_| {
-                Err(Failure::Dependency(anyhow!("Postgres took longer than {LEDGER:?}")))
-            });
-            // nobody listens any more where the partitions were taken away meanwhile
-            _ = sender.send(begun);
-        });
-        receiver
+    fn ask(&self, places: Vec<Place>) -> AbortOnDropHandle<Result<Begins, Failure>> {
+        let (contract, postgres) = (self.contract.clone(), self.services.postgres.clone());
+        let (on_gap, limit) = (self.services.options.on_gap, self.outage.attempt(LEDGER));
+        // asked anew where the partitions are taken away meanwhile
+        AbortOnDropHandle::new(Handle::current().spawn(async move {
+            let begun = begin(&postgres, &contract, &places, on_gap);
+            tokio::time::timeout(limit, begun).await.unwrap_or_else(|_| {
+                Err(Failure::Dependency(anyhow!("Postgres took longer than {limit:?}")))
+            })
+        }))
     }
 
     fn failed(&mut self, what: &'static str, failure: Failure) -> Step {

@@ -15,6 +15,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult},
     message::BorrowedMessage,
+    metadata::Metadata,
     types::RDKafkaErrorCode,
 };
 use tokio::sync::mpsc::UnboundedSender;
@@ -100,10 +101,15 @@ impl Poller {
                 Ok(()) => {
                     self.has_read = true;
                     self.paused.clear();
+                    self.at_end.clear();
+                    self.full_since = None;
                     self.progress.opened(begins);
                     *epoch = self.progress.epoch();
                 }
-                Err(error) => self.failed(error),
+                Err(error) => {
+                    self.opening.again();
+                    self.failed(error);
+                }
             },
         }
     }
@@ -187,8 +193,9 @@ impl Poller {
             .filter(|task| self.progress.has_room(*task, records, bytes))
             .collect();
         for task in roomy {
-            self.paused.remove(&task);
-            self.set_paused(task, false);
+            if self.set_paused(task, false) {
+                self.paused.remove(&task);
+            }
         }
         let full: Vec<usize> = (0..self.tasks.len())
             .filter(|task| !self.paused.contains(task))
@@ -202,14 +209,22 @@ impl Poller {
             self.progress.wait(POLL);
             return true;
         }
+        let mut holds_back = false;
         for task in full {
-            self.paused.insert(task);
-            self.set_paused(task, true);
+            if self.set_paused(task, true) {
+                self.paused.insert(task);
+            } else {
+                holds_back = true;
+            }
         }
-        false
+        if holds_back {
+            self.progress.wait(POLL);
+        }
+        holds_back
     }
 
-    fn set_paused(&self, task: usize, paused: bool) {
+    /// Says whether librdkafka did so.
+    fn set_paused(&self, task: usize, paused: bool) -> bool {
         let mut list = TopicPartitionList::new();
         for partition in self.progress.assigned().into_iter().flatten() {
             if task_of(partition, self.tasks.len()) == task {
@@ -220,10 +235,13 @@ impl Poller {
             true => self.consumer.pause(&list),
             false => self.consumer.resume(&list),
         };
-        match result {
+        match &result {
             Ok(()) => tracing::info!(stream = self.stream, task, paused, "back-pressure"),
-            Err(error) => tracing::warn!(stream = self.stream, %error, "can't pause or resume"),
+            Err(error) => {
+                tracing::warn!(stream = self.stream, %error, "can't pause or resume");
+            }
         }
+        result.is_ok()
     }
 
     fn failed(&mut self, error: KafkaError) {
@@ -234,7 +252,7 @@ impl Poller {
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         // a broker that goes away in the middle of a handshake looks like one without TLS
-        let handshake = self.has_read && error.rdkafka_error_code() == Some(RDKafkaErrorCode::SSL);
+        let handshake = self.has_read && self.consumer.context().is_cut_short(&error);
         let failure = Failure::from(error);
         if !fatal && (handshake || matches!(failure, Failure::Dependency(_))) {
             self.away.get_or_insert_with(|| Away::new(&self.stream));
@@ -253,14 +271,24 @@ impl Poller {
         if !is_too_long && away.looked.elapsed() < LOOK {
             return;
         }
-        match (self.consumer.fetch_metadata(Some(&self.topic), SIGN_OF_LIFE), longest) {
-            (Ok(_), _) => self.away = None,
-            (Err(error), Some(longest)) if is_too_long => {
-                self.progress.stop(format!("Kafka: {}: {error}", TooLong(longest)));
+        let error = match self.consumer.fetch_metadata(Some(&self.topic), SIGN_OF_LIFE) {
+            Ok(metadata) if has_leaders(&metadata) => {
+                self.away = None;
+                return;
             }
-            (Err(_), _) => away.looked = Instant::now(),
+            Ok(_) => "a partition has no leader".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        away.looked = Instant::now();
+        if let Some(longest) = longest.filter(|_| is_too_long) {
+            self.progress.stop(format!("Kafka: {}: {error}", TooLong(longest)));
         }
     }
+}
+
+fn has_leaders(metadata: &Metadata) -> bool {
+    let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    partitions.all(|partition| partition.leader() >= 0)
 }
 
 /// Kafka's absence.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Services,
     breaker::Breaker,
+    group::PATIENCE,
     paused::Paused,
     poll::Handed,
     prepare::{Lookups, Preparer},
@@ -26,6 +27,9 @@ use crate::{
     retry::Outage,
     sink::{Attempt, Sink, Written},
 };
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long one attempt to write a batch may take before its connection is given up.
 const WRITE: Duration = Duration::from_secs(120);
@@ -166,7 +170,11 @@ impl SinkTask {
     async fn look_up(&self, records: &[Record], epoch: u64) -> Result<Lookups, Abandoned> {
         let mut outage = Outage::new(self.services.options.max_outage);
         loop {
-            match self.preparer.look_up(records).await {
+            let looked_up = tokio::select! {
+                looked_up = self.preparer.look_up(records) => looked_up,
+                () = self.progress.until_given_up(epoch) => return Err(Abandoned::NotOurs),
+            };
+            match looked_up {
                 Ok(lookups) => return Ok(lookups),
                 Err(failure) => {
                     self.wait(epoch).out("the schema registry", failure, &mut outage).await?;
@@ -183,11 +191,19 @@ impl SinkTask {
         next_offsets: &BTreeMap<i32, i64>,
         epoch: u64,
     ) -> Result<Outcome, Abandoned> {
-        let begins = self.begins(next_offsets);
+        let Some(begins) = self.begins(next_offsets) else { return Err(Abandoned::NotOurs) };
+        let progress = self.progress.clone();
         let mut outage = Outage::new(self.services.options.max_outage);
         loop {
             let limit = outage.attempt(WRITE);
-            let attempt = timeout(limit, self.attempt(batch, lookups, &begins)).await;
+            let attempt = tokio::select! {
+                attempt = timeout(limit, self.attempt(batch, lookups, &begins)) => attempt,
+                // what is being written is finished, unless that takes too long
+                () = async {
+                    progress.until_given_up(epoch).await;
+                    tokio::time::sleep(PATIENCE).await;
+                } => return Err(Abandoned::NotOurs),
+            };
             let failure = match attempt {
                 Ok(Ok(outcome)) => return Ok(outcome),
                 Ok(Err(failure)) => failure,
@@ -200,9 +216,9 @@ impl SinkTask {
     }
 
     /// From where the partitions of a batch are read for it.
-    fn begins(&self, next_offsets: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
-        let begin = |partition: &i32| self.reading.1.get(partition).copied().unwrap_or_default();
-        next_offsets.keys().map(|partition| (*partition, begin(partition))).collect()
+    fn begins(&self, next_offsets: &BTreeMap<i32, i64>) -> Option<BTreeMap<i32, i64>> {
+        let begin = |partition: &i32| Some((*partition, *self.reading.1.get(partition)?));
+        next_offsets.keys().map(begin).collect()
     }
 
     /// One attempt. A connection that failed, or whose transaction is not wanted, is dropped.
@@ -218,10 +234,24 @@ impl SinkTask {
         };
         let mut sink = match self.sink.take() {
             Some(sink) => sink,
-            None => Sink::connect(&self.services.postgres, contract).await?,
+            None => {
+                let connecting = Sink::connect(&self.services.postgres, contract);
+                timeout(CONNECT, connecting).await.map_err(|_| {
+                    Failure::Dependency(anyhow::anyhow!("no connection within {CONNECT:?}"))
+                })??
+            }
         };
-        match sink.write(contract, batch, begins, &refuse).await? {
+        let enough = |landed, refused| self.breaker.is_enough(landed, refused);
+        match sink.write(contract, batch, begins, &refuse, &enough).await? {
             Attempt::LedgerIsBehind => Ok(Outcome::LedgerIsBehind),
+            Attempt::Hopeless { landed, refused } => {
+                let dead_lettered = i64::try_from(refused.len()).unwrap_or(i64::MAX);
+                let tried = Written { inserted: landed, dead_lettered, ..Written::default() };
+                let judged = self.breaker.judge(self.number, &tried, &[&refused]);
+                Ok(judged.map_or(Outcome::LedgerIsBehind, |(reason, probe)| {
+                    Outcome::HeldBack(reason, probe)
+                }))
+            }
             Attempt::Ready { written, refused } => {
                 let letters = [batch.dead_letters.as_slice(), &refused];
                 if let Some((reason, probe)) = self.breaker.judge(self.number, &written, &letters) {

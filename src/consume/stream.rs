@@ -3,11 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio::sync::{Notify, mpsc::unbounded_channel};
+use tokio::{
+    sync::{Notify, mpsc::unbounded_channel},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -15,9 +19,17 @@ use super::{
     prepare::Preparer, progress::Progress, sink_task::SinkTask,
 };
 use crate::{
-    contract::Contract, failure::Failure, metrics, outbox::Outbox, retry::Outage, sink::Written,
+    contract::Contract,
+    failure::Failure,
+    metrics,
+    outbox::Outbox,
+    retry::Outage,
+    sink::{Written, has_landed},
     tables,
 };
+
+/// How long looking at the tables may take.
+const VERIFY: Duration = Duration::from_secs(60);
 
 /// How a stream's run went.
 #[derive(Debug, Clone)]
@@ -50,10 +62,9 @@ async fn run_stream(
     stop: CancellationToken,
 ) -> anyhow::Result<(Written, Option<String>)> {
     // before anything is read: what is wrong with a table is better said now than at a batch
-    verify(&contract, &services, &stop).await?;
-    if stop.is_cancelled() {
+    let Some(has_landed) = verify(&contract, &services, &stop).await? else {
         return Ok((Written::default(), None));
-    }
+    };
     // a pause that a run noted that is over
     let paused = Arc::new(Paused::new(services.postgres.clone(), contract.stream.clone()));
     paused.forget().await;
@@ -62,7 +73,7 @@ async fn run_stream(
     let progress = Arc::new(Progress::new(tasks));
     let consumer = subscribe(&contract, &services, progress.clone())?;
     let policy = options.unknown_schema;
-    let breaker = Arc::new(Breaker::new(options.breaker));
+    let breaker = Arc::new(Breaker::new(options.breaker, has_landed));
     let preparer = Arc::new(Preparer::new(contract.clone(), services.registry.clone(), policy));
     let dead_letters = Arc::new(Notify::new());
     let outbox_stop = CancellationToken::new();
@@ -120,27 +131,37 @@ async fn run_stream(
     Ok((written, progress.stopped()))
 }
 
-/// Holds the stream against its tables; waits for a database that does not answer.
+/// Holds the stream against its tables, and says whether anything valid of it has landed before;
+/// none where it is told to stop meanwhile. Waits for a database that does not answer.
 async fn verify(
     contract: &Contract,
     services: &Services,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<bool>> {
     let mut outage = Outage::new(services.options.max_outage);
     loop {
-        match tables::verify(&services.postgres, contract).await {
-            Err(Failure::Dependency(_)) if stop.is_cancelled() => return Ok(()),
-            Err(failure @ Failure::Dependency(_)) => {
-                let (stream, text) = (&contract.stream, failure.to_string());
-                let delay = outage.failed(None).with_context(|| format!("Postgres: {text}"))?;
-                tracing::warn!(stream, error = text, "waiting for Postgres to begin");
-                let _waiting = metrics::waiting(stream, "Postgres");
-                tokio::select! {
-                    () = tokio::time::sleep(delay) => {}
-                    () = stop.cancelled() => {}
-                }
-            }
-            verified => return Ok(verified?),
+        let verified = async {
+            tables::verify(&services.postgres, contract).await?;
+            has_landed(&services.postgres, contract).await
+        };
+        let limit = outage.attempt(VERIFY);
+        let late = |_| Err(Failure::Dependency(anyhow!("Postgres took longer than {limit:?}")));
+        let verified = tokio::select! {
+            verified = timeout(limit, verified) => verified.unwrap_or_else(late),
+            () = stop.cancelled() => return Ok(None),
+        };
+        let failure = match verified {
+            Ok(has_landed) => return Ok(Some(has_landed)),
+            Err(failure @ Failure::Dependency(_)) => failure,
+            Err(failure) => return Err(failure.into()),
+        };
+        let (stream, text) = (&contract.stream, failure.to_string());
+        let delay = outage.failed(None).with_context(|| format!("Postgres: {text}"))?;
+        tracing::warn!(stream, error = text, "waiting for Postgres to begin");
+        let _waiting = metrics::waiting(stream, "Postgres");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.cancelled() => return Ok(None),
         }
     }
 }
@@ -152,7 +173,7 @@ fn subscribe(
 ) -> anyhow::Result<BaseConsumer<Group>> {
     let topic = contract.topic.name.clone();
     let group = format!("{}.{}", services.options.group_prefix, contract.stream);
-    let context = Group { stream: contract.stream.clone(), topic: topic.clone(), progress };
+    let context = Group::new(contract.stream.clone(), topic.clone(), progress);
     let consumer: BaseConsumer<Group> = services
         .broker
         .consumer(&group)

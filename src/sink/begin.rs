@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ops::Range};
 use anyhow::anyhow;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::{contract::Contract, failure::Failure, metrics};
+use crate::{contract::Contract, failure::Failure, metrics, sql::for_work};
 
 /// A partition that we were assigned, as Kafka sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,14 +53,15 @@ pub async fn begin(
     places: &[Place],
     on_gap: OnGap,
 ) -> Result<BTreeMap<i32, i64>, Failure> {
-    let mut connection = PgConnection::connect_with(options).await?;
+    let options = for_work(options, &format!("sluicegate {} begin", contract.stream), "30s");
+    let mut connection = PgConnection::connect_with(&options).await?;
     let mut transaction = connection.begin().await?;
-    let mut ledger = next_offsets(&mut transaction, contract, "").await?;
+    let mut ledger = next_offsets(&mut transaction, contract, places, "").await?;
     let next = |ledger: &BTreeMap<i32, i64>, place: &Place| ledger.get(&place.partition).copied();
     let has_gap = |place| beginning(place, next(&ledger, place)).is_some_and(|it| it.gap.is_some());
     if places.iter().any(has_gap) {
         // the former owner of a partition may be writing just what seems to be missing
-        ledger = next_offsets(&mut transaction, contract, "FOR UPDATE").await?;
+        ledger = next_offsets(&mut transaction, contract, places, "FOR UPDATE").await?;
     }
     let (mut begins, mut expired) = (BTreeMap::new(), 0);
     for place in places {
@@ -107,15 +108,17 @@ fn beginning(place: &Place, ledger: Option<i64>) -> Option<Beginning> {
 async fn next_offsets(
     connection: &mut PgConnection,
     contract: &Contract,
+    places: &[Place],
     lock: &'static str,
 ) -> Result<BTreeMap<i32, i64>, Failure> {
     let sql = format!(
         "SELECT partition, next_offset FROM ledger WHERE stream = $1 AND topic = $2 \
-         ORDER BY partition {lock}"
+         AND partition = ANY ($3) ORDER BY partition {lock}"
     );
     let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(&contract.stream)
         .bind(&contract.topic.name)
+        .bind(places.iter().map(|place| place.partition).collect::<Vec<i32>>())
         .fetch_all(connection)
         .await?;
     Ok(rows.into_iter().collect())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::{batch::Record, contract::Contract, failure::Failure};
 
@@ -23,6 +23,13 @@ struct Entry {
     records: i64,
     inserted: i64,
     dead_lettered: i64,
+}
+
+/// Whether anything valid of a stream has ever passed.
+pub async fn has_landed(options: &PgConnectOptions, contract: &Contract) -> Result<bool, Failure> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let sql = "SELECT coalesce(sum(inserted + duplicate), 0) > 0 FROM ledger WHERE stream = $1";
+    Ok(sqlx::query_scalar(sql).bind(&contract.stream).fetch_one(&mut connection).await?)
 }
 
 /// How a batch's records ended, redelivered ones left out.

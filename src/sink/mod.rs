@@ -24,7 +24,7 @@ pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
 pub use begin::{OnGap, Place, begin};
 pub(crate) use dead_letters::headers_from_json;
-pub use ledger::Written;
+pub use ledger::{Written, has_landed};
 pub use row::{EncodedRow, RowEncoder, instant_micros, is_storable_instant};
 
 use self::{ledger::Account, statements::Statements};
@@ -32,6 +32,7 @@ use crate::{
     batch::{Batch, DeadLetter, Row},
     contract::Contract,
     failure::{Failure, Rejection},
+    sql::for_work,
 };
 
 /// COPY's binary signature, with no flags and no extension.
@@ -59,10 +60,21 @@ pub enum Attempt {
         /// The dead letters of rows that the table refuses.
         refused: Vec<DeadLetter>,
     },
+    /// So much of it is refused that the rest was not tried.
+    Hopeless {
+        /// Rows that the table took.
+        landed: i64,
+        /// The dead letters of those that it refused.
+        refused: Vec<DeadLetter>,
+    },
     /// The ledger lacks offsets before the batch: it was put back behind our back, as by restoring
     /// a backup. They have to be read again first.
     LedgerIsBehind,
 }
+
+/// Whether to try no more of a batch, after so many rows that the table took and so many that it
+/// refused.
+pub type Enough<'e> = dyn Fn(i64, i64) -> bool + Sync + 'e;
 
 /// Makes a dead letter of a record that the table refused.
 pub type Refuse<'r> = dyn Fn(&Batch, usize, Rejection) -> DeadLetter + Sync + 'r;
@@ -70,16 +82,7 @@ pub type Refuse<'r> = dyn Fn(&Batch, usize, Rejection) -> DeadLetter + Sync + 'r
 impl Sink {
     /// Connects.
     pub async fn connect(options: &PgConnectOptions, contract: &Contract) -> Result<Sink, Failure> {
-        let name = format!("sluicegate {}", contract.stream);
-        let settings = [
-            // the server gives up before we do, or its process would wait on behind our back
-            ("statement_timeout", "110s"),
-            // a process that is frozen must not keep the ledger from the partitions' new owner
-            ("idle_in_transaction_session_timeout", "30s"),
-            // a plan made when dlq_events was small would compare every letter with every other
-            ("plan_cache_mode", "force_custom_plan"),
-        ];
-        let options = options.clone().application_name(&name).options(settings);
+        let options = for_work(options, &format!("sluicegate {}", contract.stream), "30s");
         let mut connection = PgConnection::connect_with(&options).await?;
         let statements = Statements::new(contract);
         execute(&mut connection, &statements.prepare).await?;
@@ -98,6 +101,7 @@ impl Sink {
         batch: &Batch,
         begins: &BTreeMap<i32, i64>,
         refuse: &Refuse<'_>,
+        enough: &Enough<'_>,
     ) -> Result<Attempt, Failure> {
         // deferred constraints are checked row by row, while it is known which row it is
         execute(&mut self.connection, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
@@ -111,11 +115,15 @@ impl Sink {
         let Some(mut account) = account else { return Ok(Attempt::LedgerIsBehind) };
         let settled =
             dead_letters::settled(&mut self.connection, contract, batch, &account).await?;
-        let refused = self.land(batch, &settled, &mut account).await?;
+        let (landed, refused) = self.land(batch, &settled, &mut account, enough).await?;
+        let is_hopeless = enough(landed, count(refused.len()));
         let refused: Vec<DeadLetter> = refused
             .into_iter()
             .map(|(record, rejection)| refuse(batch, record, rejection))
             .collect();
+        if is_hopeless {
+            return Ok(Attempt::Hopeless { landed, refused });
+        }
         for letters in [&batch.dead_letters, &refused] {
             let records = &batch.records;
             let new =
@@ -133,7 +141,7 @@ impl Sink {
         execute(&mut self.connection, "COMMIT").await
     }
 
-    /// Lands the rows, and gives those that the table refuses, with its reasons.
+    /// Lands the rows, and gives how many and those that the table refuses, with its reasons.
     ///
     /// A part with a bad row in it is rolled back and halved until the row stands alone, so that
     /// k bad rows among n cost O(k log n) statements. Where the row stands for others with its
@@ -143,16 +151,20 @@ impl Sink {
         batch: &Batch,
         settled: &HashSet<usize>,
         account: &mut Account,
-    ) -> Result<Vec<(usize, Rejection)>, Failure> {
+        enough: &Enough<'_>,
+    ) -> Result<(i64, Vec<(usize, Rejection)>), Failure> {
         let mut staged: Vec<Staged<'_>> =
             batch.rows.iter().filter_map(|row| Staged::first(row, settled)).collect();
         self.stage(batch, &staged, 0, account).await?;
-        let mut refused = Vec::new();
+        let (mut taken, mut refused) = (0, Vec::new());
         let whole = 0..staged.len();
         let mut parts = vec![whole.clone()];
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;
+            }
+            if enough(taken, count(refused.len())) {
+                break;
             }
             execute(&mut self.connection, "SAVEPOINT part").await?;
             let landed = self.land_part((part != whole).then_some(&part)).await;
@@ -160,6 +172,7 @@ impl Sink {
                 Ok(inserted) => {
                     execute(&mut self.connection, "RELEASE SAVEPOINT part").await?;
                     inserted.into_iter().for_each(|(slot, rows)| account.inserted(slot, rows));
+                    taken += count(part.len());
                     continue;
                 }
                 Err(Failure::Record(rejection)) => {
@@ -185,7 +198,7 @@ impl Sink {
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(refused)
+        Ok((taken, refused))
     }
 
     /// Copies rows into the staging table, numbered from `first` on.
@@ -261,6 +274,10 @@ impl<'b> Staged<'b> {
         let next = Staged { row, spares };
         if settled.contains(&row.record) { next.next(settled) } else { Some(next) }
     }
+}
+
+fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 /// A batch has far fewer rows.
