@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use rdkafka::{
-    Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     producer::{BaseProducer, BaseRecord, Producer},
@@ -40,17 +39,6 @@ fn send(fixture: &Fixture, ids: impl IntoIterator<Item = u64>) {
     let events: Vec<_> =
         ids.into_iter().map(|n| reading(schema, &id(n), minute(n), n as f64)).collect();
     fixture.send_values(&fixture.topic(), &events);
-}
-
-/// Deletes what a topic's only partition has before an offset, as its retention would.
-fn delete_before(fixture: &Fixture, topic: &str, offset: i64) {
-    let admin: AdminClient<DefaultClientContext> = fixture.client().create().unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let deleted = admin.delete_records(&list, &AdminOptions::new());
-    let deleted = runtime.block_on(deleted).unwrap();
-    deleted.elements().iter().for_each(|element| element.error().unwrap());
 }
 
 /// Runs the audit; gives its exit code and its findings, one a line.
@@ -302,7 +290,7 @@ fn a_copy_is_known_by_what_the_outbox_wrote_whatever_else_is_there() {
 #[test]
 fn a_copy_that_its_topic_no_longer_keeps_is_not_missed() {
     let fixture = landed();
-    delete_before(&fixture, &format!("{}.dlq", fixture.topic()), 1);
+    fixture.expire(&format!("{}.dlq", fixture.topic()), 1);
     let (code, findings) = audited(&fixture, &["--drained"]);
     insta::assert_snapshot!(findings, @"note copies -: 1 published dead letter not on [prefix].readings.dlq, whose oldest records Kafka has deleted");
     assert_eq!(code, 0);
@@ -325,7 +313,7 @@ fn dead_letters_wait_to_be_copied_and_are_missed_only_where_all_should_be_done()
 fn what_expired_before_it_was_read_is_a_gap_until_somebody_accepts_it() {
     let fixture = landed();
     send(&fixture, 20..30);
-    delete_before(&fixture, &fixture.topic(), 15);
+    fixture.expire(&fixture.topic(), 15);
     insta::assert_snapshot!(found(&fixture), @"
     gap offsets 0 10 14: deleted by Kafka before they were read, and not recorded yet; `sluicegate consume` records it
     behind offsets 0 15 19: still to be read; run `sluicegate consume`
@@ -399,7 +387,7 @@ fn offsets_before_the_ledgers_first_were_never_read() {
     fixture.commit("readings", &[5]);
     fixture.drain();
     insta::assert_snapshot!(found(&fixture), @"gap offsets 0 0 4: never read: the ledger begins behind them, and no consumer goes back there");
-    delete_before(&fixture, &fixture.topic(), 5);
+    fixture.expire(&fixture.topic(), 5);
     assert_complete(&fixture);
 }
 

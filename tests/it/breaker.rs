@@ -1,12 +1,14 @@
 //! A stream pauses where nearly everything would be a dead letter, and goes on when that is mended.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value as Json, json};
 
 use crate::support::{Fixture, Ran, Running, readings};
 
-/// Sends so many events with a value.
+/// Sends so many events with a value, of devices for every partition.
 fn produce(fixture: &Fixture, count: u64, value: i32) {
-    let row = |_| json!({"event_id": uuid::Uuid::new_v4(), "device": "d", "ts": 1_777_636_800_000_u64, "value": value});
+    let row = |n: u64| json!({"event_id": uuid::Uuid::new_v4(), "device": format!("d{}", n % 50), "ts": 1_777_636_800_000_u64, "value": value});
     fixture.produce("readings", &(0..count).map(row).collect::<Vec<Json>>());
 }
 
@@ -21,7 +23,11 @@ fn stats(fixture: &Fixture) -> Json {
 const OPENED: &str = "the breaker is open and the stream pauses";
 
 fn start_and_wait_until_open(fixture: &Fixture) -> Running {
-    let mut running = fixture.start(&["consume", "--breaker-probe", "300ms"]);
+    start_with_and_wait_until_open(fixture, &["--breaker-probe", "300ms"])
+}
+
+fn start_with_and_wait_until_open(fixture: &Fixture, args: &[&str]) -> Running {
+    let mut running = fixture.start(&[&["consume"], args].concat());
     running.wait_for_log(OPENED);
     running
 }
@@ -86,14 +92,34 @@ fn one_that_is_switched_off_lets_everything_through() {
     assert_eq!(letters(&fixture), 1_500);
 }
 
+/// How long the group waits for a member that does not poll; and longer than that.
+const MAX_POLL_INTERVAL: &str = "max.poll.interval.ms=6000";
+const LONG: Duration = Duration::from_secs(7);
+
+/// Below the twenty seconds for which a member that loses its partitions waits for a batch of theirs.
+const AT_ONCE: Duration = Duration::from_secs(15);
+
 #[test]
 fn a_paused_stream_keeps_its_membership_and_lets_go_of_partitions_at_once() {
     let fixture = Fixture::with_partitions("readings", readings(), 2);
-    produce(&fixture, 150, -1);
-    let mut paused = start_and_wait_until_open(&fixture);
+    produce(&fixture, 1_000, -1);
+    let properties =
+        ["--kafka-property", MAX_POLL_INTERVAL, "--kafka-property", "session.timeout.ms=6000"];
+    let args = [&properties[..], &["--breaker-probe", "1h"]].concat();
+    let mut paused = start_with_and_wait_until_open(&fixture, &args);
+    let (group, since) = (fixture.group("readings"), Instant::now());
+    let (alone, before) = (group.members(), letters(&fixture));
+    assert_eq!(alone.len(), 1, "{}", paused.log());
+    paused.wait_for("end of a long pause", || since.elapsed() > LONG);
+    assert_eq!((group.members(), letters(&fixture)), (alone.clone(), before), "{}", paused.log());
+
+    // this one lets the group wait for five minutes
     let mut second = fixture.start(&["consume", "--no-breaker"]);
-    second.wait_for_log("partitions assigned");
-    paused.wait_for_line("new assignment", |line| line.contains("partitions taken away"));
+    second.wait_for("second member", || group.members().len() == 2);
+    let since = Instant::now();
+    fixture.wait_until("SELECT count(*) FROM dlq_events", |letters| letters > before);
+    assert!(since.elapsed() < AT_ONCE, "{:?}: {}", since.elapsed(), paused.log());
+    assert!(group.members().contains(&alone[0]), "it joined anew: {}", paused.log());
     assert_eq!((paused.terminate(), second.terminate()), (Some(0), Some(0)));
 }
 
@@ -112,11 +138,7 @@ fn prometheus_can_read_that_a_stream_pauses_and_how_much_has_landed() {
         "--breaker-probe",
         "1h",
     ]);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let scrape = || {
-        let text = async { reqwest::get(format!("http://{address}/metrics")).await?.text().await };
-        runtime.block_on(text).unwrap_or_default()
-    };
+    let scrape = || fixture.metrics(&address);
     let landed = r#"sluicegate_records_total{stream="readings",outcome="inserted"} 20"#;
     running.wait_for(landed, || scrape().contains(landed));
     produce(&fixture, 500, -1);

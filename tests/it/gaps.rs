@@ -1,14 +1,12 @@
 //! What Kafka deleted before it was read is a gap with its exact range; what a restored database
 //! lacks is read again.
 
-use rdkafka::{
-    Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
 use serde_json::{Value as Json, json};
 
-use crate::support::{Fixture, Ledger, readings};
+use crate::{
+    services::free_port,
+    support::{Fixture, Ledger, readings},
+};
 
 const GAPS: &str = "SELECT partition, first_offset, end_offset, accepted_at FROM ledger_gaps";
 
@@ -16,18 +14,6 @@ const GAPS: &str = "SELECT partition, first_offset, end_offset, accepted_at FROM
 fn produce(fixture: &Fixture, from: u64, to: u64) {
     let row = |n| json!({"event_id": uuid::Uuid::from_u64_pair(7, n), "device": "d", "ts": 1_777_636_800_000 + n, "value": 1});
     fixture.produce("readings", &(from..to).map(row).collect::<Vec<Json>>());
-}
-
-/// What retention does, at once: nothing before `offset` is there any more.
-fn expire(fixture: &Fixture, offset: i64) {
-    let admin: AdminClient<DefaultClientContext> = fixture.client().create().unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&fixture.topic(), 0, Offset::Offset(offset)).unwrap();
-    let options = AdminOptions::new();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let deleted = runtime.block_on(admin.delete_records(&list, &options)).unwrap();
-    assert!(deleted.elements().iter().all(|element| element.error().is_ok()));
-    assert_eq!(fixture.watermarks(&fixture.topic())[0].0, offset);
 }
 
 fn rows(fixture: &Fixture) -> i64 {
@@ -40,7 +26,7 @@ fn offsets_that_expired_before_they_were_read_are_a_gap_with_its_exact_range() {
     produce(&fixture, 0, 10);
     fixture.drain();
     produce(&fixture, 10, 50);
-    expire(&fixture, 37);
+    fixture.expire(&fixture.topic(), 37);
     let ran = fixture.drain();
     let said = "Kafka deleted offsets 10 to 36 of";
     assert!(ran.stderr.contains(said) && ran.stderr.contains("ERROR"), "{}", ran.stderr);
@@ -62,7 +48,7 @@ fn a_stream_that_is_to_stop_at_a_gap_stops_and_names_it() {
     produce(&fixture, 0, 10);
     fixture.drain();
     produce(&fixture, 10, 20);
-    expire(&fixture, 15);
+    fixture.expire(&fixture.topic(), 15);
     let stop = ["consume", "--exit-when-drained", "--on-gap", "stop"];
     let error = fixture.run(&stop).one_clear_error();
     let expected = format!(
@@ -79,20 +65,26 @@ fn a_consumer_that_retention_overtakes_lands_what_it_has_and_names_the_rest() {
     let fixture = Fixture::with_stream(readings());
     produce(&fixture, 0, 60);
     let held = fixture.hold("LOCK TABLE readings");
-    let mut running = fixture.start(&["consume", "--batch-rows", "10"]);
+    let address = format!("127.0.0.1:{}", free_port());
+    let consume = ["consume", "--batch-rows", "10", "--metrics-listen", &address];
+    let mut running = fixture.start(&consume);
     // it has its fill, and fetches nothing more
     running.wait_for_log("back-pressure");
     produce(&fixture, 60, 200);
-    expire(&fixture, 190);
+    fixture.expire(&fixture.topic(), 190);
     drop(held);
     fixture.wait_until("SELECT coalesce(sum(next_offset), 0) FROM ledger", |next| next == 200);
+    let shown = fixture.metrics(&address);
     assert_eq!(running.terminate(), Some(0));
     let gap = &fixture.rows(GAPS)[0];
     let (first, end) = (gap["first_offset"].as_i64().unwrap(), gap["end_offset"].as_i64().unwrap());
     assert!((20..=60).contains(&first) && end == 190, "{gap}");
     // what had been read when the rest went is there
     assert_eq!(rows(&fixture), first + 10);
-    assert_eq!(fixture.number("SELECT sum(expired) FROM ledger"), end - first);
+    let expired = end - first;
+    assert_eq!(fixture.number("SELECT sum(expired) FROM ledger"), expired);
+    let expired = format!("sluicegate_expired_offsets_total{{stream=\"readings\"}} {expired}");
+    assert!(shown.lines().any(|line| line == expired), "no {expired}: {shown}");
 }
 
 #[test]

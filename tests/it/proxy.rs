@@ -15,6 +15,7 @@ pub struct Proxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     statements: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -22,7 +23,6 @@ struct State {
     cut: bool,
     connections: Vec<TcpStream>,
     refused: usize,
-    passed: usize,
 }
 
 impl Proxy {
@@ -32,7 +32,8 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let statements = Arc::new(AtomicUsize::new(0));
-        let (kept, counted) = (state.clone(), statements.clone());
+        let answered = Arc::new(AtomicUsize::new(0));
+        let (kept, counted, answers) = (state.clone(), statements.clone(), answered.clone());
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
@@ -41,14 +42,13 @@ impl Proxy {
                     state.refused += 1;
                 } else {
                     let server = TcpStream::connect(&target).unwrap();
-                    state.passed += 1;
                     pass_on(&client, &server, Statements::counted_in(counted.clone()));
-                    pass_on(&server, &client, io::sink());
+                    pass_on(&server, &client, Bytes(answers.clone()));
                     state.connections.extend([client, server]);
                 }
             }
         });
-        Proxy { address, state, statements }
+        Proxy { address, state, statements, answered }
     }
 
     /// Before the Postgres of a URL; gives the URL that leads through it, without TLS.
@@ -88,9 +88,9 @@ impl Proxy {
         self.state.lock().unwrap().cut = false;
     }
 
-    /// How many connections were let through.
-    pub fn passed(&self) -> usize {
-        self.state.lock().unwrap().passed
+    /// How many bytes the service has answered with.
+    pub fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// How many statements clients asked the Postgres behind it to run.
@@ -117,6 +117,20 @@ fn pass_on(from: &TcpStream, to: &TcpStream, mut seen: impl Write + Send + 'stat
         }
         _ = to.shutdown(Shutdown::Write);
     });
+}
+
+/// Counts what passes.
+struct Bytes(Arc<AtomicUsize>);
+
+impl Write for Bytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Counts what a client of Postgres has run, by the messages that it sends: Query and Execute. What

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A partition of the topic goes on within so long after each change.
-const STANDSTILL: Duration = Duration::from_secs(30);
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// How long the group misses a member that was killed, or that hangs.
 const SESSION: Duration = Duration::from_secs(6);

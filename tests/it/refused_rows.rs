@@ -16,14 +16,15 @@ const EVENTS: u64 = 2_000;
 const CONSTRAINTS: &str = "
     ALTER TABLE readings
         ADD CONSTRAINT a_check CHECK (device <> 'check'),
-        ADD a_not_null text GENERATED ALWAYS AS (nullif(device, 'null')) STORED NOT NULL;
+        ADD a_not_null text GENERATED ALWAYS AS (nullif(device, 'null')) STORED NOT NULL,
+        ADD a_small smallint GENERATED ALWAYS AS (CASE device WHEN 'large' THEN 100000 END::smallint) STORED;
 
     CREATE UNIQUE INDEX a_unique_index ON readings (device) WHERE device IN ('taken', 'twins');
     INSERT INTO readings (event_id, device, ts, value)
         VALUES ('ffffffff-0000-0000-0000-000000000000', 'taken', '2000-01-01', 0);
 
-    CREATE TABLE known AS SELECT unnest(ARRAY['d0', 'd1', 'd2', 'check', 'null', 'taken', 'twins',
-        'deferred', 'trigger', 'deferred trigger']) AS device;
+    CREATE TABLE known AS SELECT unnest(ARRAY['d0', 'd1', 'd2', 'check', 'null', 'large', 'taken',
+        'twins', 'deferred', 'trigger', 'deferred trigger']) AS device;
     ALTER TABLE known ADD PRIMARY KEY (device);
     ALTER TABLE readings ADD CONSTRAINT a_foreign_key FOREIGN KEY (device) REFERENCES known;
 
@@ -46,6 +47,7 @@ fn device(n: u64) -> &'static str {
     match n {
         0 | 1_024 => "check",
         1 | 700 => "null",
+        3 | 1_400 => "large",
         2 | 1_500 => "taken",
         300 | 301 => "twins",
         302 | 1_998 => "foreign",
@@ -89,6 +91,7 @@ fn rows_that_the_table_refuses_are_dead_letters_and_their_neighbours_land() {
     null             2  land not_null_violation    null value in column "a_not_null" of relation "readings" violates not-null constraint (23502)
     deferred trigger 2  land raised_by_trigger     a_deferred_trigger refuses "deferred trigger" (P0001)
     trigger          2  land raised_by_trigger     a_trigger refuses "trigger" (P0001)
+    large            2  land table_refused:22003   smallint out of range (22003)
     taken            2  land unique_violation      duplicate key value violates unique constraint "a_unique_index" (23505)
     twins            1  land unique_violation      duplicate key value violates unique constraint "a_unique_index" (23505)
     "#);

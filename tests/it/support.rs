@@ -280,6 +280,19 @@ impl Fixture {
         (0..i32::try_from(count).unwrap()).map(of).collect()
     }
 
+    /// What retention does, at once: of what is on a topic's partition 0, nothing before an offset
+    /// is there any more.
+    #[allow(dead_code, reason = "tests/chaos does without")]
+    pub fn expire(&self, topic: &str, before: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(before)).unwrap();
+        let deleted = admin.delete_records(&list, &AdminOptions::new());
+        let deleted = self.runtime.block_on(deleted).unwrap();
+        deleted.elements().iter().for_each(|element| element.error().unwrap());
+        assert_eq!(self.watermarks(topic)[0].0, before);
+    }
+
     /// The offsets that a stream's consumer group has committed; none for a partition without.
     pub fn committed(&self, stream: &str) -> Vec<Option<i64>> {
         self.group(stream).committed()
@@ -406,6 +419,13 @@ impl Fixture {
             will_do(number).then_some(number)
         });
         found.unwrap_or_else(|| panic!("{query} still gives {number}"))
+    }
+
+    /// What a program shows that was started with `--metrics-listen`; nothing while it does not answer.
+    #[allow(dead_code, reason = "tests/chaos does without")]
+    pub fn metrics(&self, address: &str) -> String {
+        let text = async { reqwest::get(format!("http://{address}/metrics")).await?.text().await };
+        self.runtime.block_on(text).unwrap_or_default()
     }
 
     /// A Kafka client of the test's own.

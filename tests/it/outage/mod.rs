@@ -6,6 +6,7 @@ mod memory;
 mod patience;
 mod postgres;
 mod registry;
+mod small_disk;
 
 use std::time::{Duration, Instant};
 

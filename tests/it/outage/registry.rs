@@ -37,6 +37,20 @@ fn a_registry_that_is_stopped_and_started_costs_nothing() {
 }
 
 #[test]
+fn a_registry_that_hangs_for_a_while_costs_nothing() {
+    let services = Services::up(&["registry"]);
+    let fixture = produced_on(services.addresses(), 1_000);
+    services.freeze("registry");
+    let mut running = fixture.start(&[&CONSUME[..], &["--registry-timeout", "2"]].concat());
+    running.wait_for_log("waiting for the schema registry");
+    let mut member = Member::of(&fixture, STREAM, running);
+    member.outlasts_max_poll_interval();
+    assert_eq!(fixture.number(OFFSETS), 0);
+    services.thaw("registry");
+    member.lands_everything();
+}
+
+#[test]
 fn a_registry_that_answers_badly_or_not_at_all_is_asked_again_until_it_is_well() {
     let page = "<html><body>The site is being rebuilt</body></html>";
     let schema = json!({"schema": readings().to_string()}).to_string();
