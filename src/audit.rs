@@ -54,7 +54,7 @@ pub async fn audit(
 ) -> anyhow::Result<Report> {
     // on a large table a slow statement is no news
     let mut connection = connect(&postgres.clone().disable_statement_logging()).await?;
-    let kafka = Kafka::new(broker)?;
+    let kafka = Kafka::reach(broker).await?;
     let mut streams = Vec::new();
     for contract in contracts {
         let group = format!("{}.{}", options.group_prefix, contract.stream);

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
+    types::RDKafkaErrorCode as Code,
 };
 use serde::Serialize;
 use sqlx::{PgConnection, Row as _, postgres::PgConnectOptions};
@@ -53,7 +54,7 @@ pub struct StreamStats {
     pub lag: Option<i64>,
 }
 
-/// Reads the figures of each stream. Lag is left out where no broker answers.
+/// Reads the figures of each stream. Lag is left out where no broker answers or lets us in.
 pub async fn stats(
     contracts: &[Contract],
     postgres: &PgConnectOptions,
@@ -61,14 +62,16 @@ pub async fn stats(
     group_prefix: &str,
 ) -> anyhow::Result<Vec<StreamStats>> {
     let mut connection = connect(postgres).await?;
-    let mut kafka_answers = true;
+    let first_word = broker.metadata().await;
+    if let Err(error) = &first_word {
+        tracing::warn!("lag is unknown: {error:#}");
+    }
+    let mut kafka_answers = first_word.is_ok();
     let mut all = Vec::new();
     for contract in contracts {
         let mut stats = database_stats(&mut connection, contract).await.map_err(|error| {
-            let (stream, said) = (&contract.stream, said(&error));
-            anyhow!(
-                "{stream}: can't be counted: {said}; `sluicegate migrate` creates what is missing"
-            )
+            let (stream, said, hint) = (&contract.stream, said(&error), what_to_do(&error));
+            anyhow!("{stream}: can't be counted: {said}{hint}")
         })?;
         let group = format!("{group_prefix}.{}", contract.stream);
         if kafka_answers {
@@ -84,6 +87,17 @@ pub async fn stats(
         all.push(stats);
     }
     Ok(all)
+}
+
+/// What a person has to do about figures that can't be read, if that is known.
+fn what_to_do(error: &sqlx::Error) -> &'static str {
+    match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        // undefined_table, undefined_column
+        Some("42P01" | "42703") => "; `sluicegate migrate` creates what is missing",
+        // insufficient_privilege
+        Some("42501") => "; grant the privilege to the user of DATABASE_URL",
+        _ => "",
+    }
 }
 
 async fn database_stats(
@@ -142,10 +156,15 @@ async fn label_counts(
 /// How many records lie between the group's committed offsets and the topic's ends.
 fn lag(broker: &Broker, group: &str, topic: &str) -> anyhow::Result<i64> {
     let consumer: BaseConsumer = broker.consumer(group).create()?;
-    let metadata =
-        consumer.fetch_metadata(Some(topic), ANSWER).context("no Kafka broker answers")?;
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
     let topic_metadata = metadata.topics().first().context("the topic is missing")?;
-    anyhow::ensure!(topic_metadata.error().is_none(), "the topic \"{topic}\" is missing");
+    match topic_metadata.error().map(Code::from) {
+        None => {}
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+            bail!("the topic \"{topic}\" is missing")
+        }
+        Some(error) => bail!("Kafka says of the topic \"{topic}\": {error}"),
+    }
     let mut list = TopicPartitionList::new();
     for partition in topic_metadata.partitions() {
         list.add_partition(topic, partition.id());

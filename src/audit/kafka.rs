@@ -48,7 +48,9 @@ pub(super) struct Kafka<'b> {
 }
 
 impl Kafka<'_> {
-    pub(super) fn new(broker: &Broker) -> anyhow::Result<Kafka<'_>> {
+    /// Fails with what a person has to mend where no broker answers or lets us in.
+    pub(super) async fn reach(broker: &Broker) -> anyhow::Result<Kafka<'_>> {
+        broker.metadata().await?;
         Ok(Kafka { broker, consumer: reader(broker)? })
     }
 
@@ -247,9 +249,12 @@ fn context<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, &'m str, i3
     ))
 }
 
+/// A broker that says no is there; one that says nothing may have gone since we reached it.
 fn away(error: &KafkaError) -> anyhow::Error {
-    let code = error.rdkafka_error_code();
-    let code = code.filter(|code| *code != RDKafkaErrorCode::BrokerTransportFailure);
-    let said = code.map_or_else(String::new, |code| format!(": {code}"));
-    anyhow!("no Kafka broker answers{said}; start one with `make up`, or set KAFKA_BROKERS")
+    match error.rdkafka_error_code() {
+        None | Some(RDKafkaErrorCode::BrokerTransportFailure) => {
+            anyhow!("no Kafka broker answers; start one with `make up`, or set KAFKA_BROKERS")
+        }
+        Some(code) => anyhow!("Kafka says: {code}"),
+    }
 }

@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How OpenSSL begins to say what the other side does not like, which is our certificate.
 const ALERT: &str = "SSL alert number";
 
+/// What OpenSSL says of a certificate of theirs.
+const UNVERIFIED: &str = "certificate verify failed";
+
 impl Broker {
     /// What the cluster has. Fails when no broker answers within a while, and at once when one
     /// says that it will not.
@@ -103,7 +106,7 @@ impl Broker {
                 format!("give a client's certificate that the server trusts with {OURS}");
             return (said.to_owned(), what_to_do);
         }
-        if !said.contains("certificate verify failed") {
+        if !said.contains(UNVERIFIED) {
             return (said.to_owned(), check());
         }
         let short = said.split(": broker certificate could not").next().unwrap_or(said).to_owned();
@@ -137,7 +140,11 @@ fn unusable(error: KafkaError) -> anyhow::Error {
         KafkaError::ClientConfig(_, said, ..) => said,
         other => other.to_string(),
     };
-    anyhow!("librdkafka refuses its properties: {said}")
+    let what_to_do = match said.starts_with("ssl.key.location failed") {
+        true => "; check --kafka-key, and --kafka-key-password-file if the key has a password",
+        false => "",
+    };
+    anyhow!("librdkafka refuses its properties: {said}{what_to_do}")
 }
 
 /// That nothing answers is all that some of its errors say.
@@ -179,8 +186,10 @@ impl Complaint {
 
 impl Complaints {
     fn add(&self, code: Code, said: &str) {
-        // a certificate of ours that is refused is no failure of TLS to librdkafka
-        let code = if said.contains(ALERT) { Code::SSL } else { code };
+        // no failure of TLS to librdkafka: a certificate of ours that is refused; and one of theirs,
+        // if they are so quick that it is there when the handshake begins
+        let is_of_tls = said.contains(ALERT) || said.contains(UNVERIFIED);
+        let code = if is_of_tls { Code::SSL } else { code };
         let said = without_decoration(said).to_owned();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Complaint { code, said });
     }
@@ -215,3 +224,24 @@ impl ClientContext for Complaints {
 }
 
 impl ConsumerContext for Complaints {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_must_mend_is_told_from_a_broker_that_is_away() {
+        let verify = "error:0A000086:SSL routines::certificate verify failed";
+        let alert = "Receive failed: error:0A000412:SSL routines::alert: SSL alert number 42";
+        let refused = "Connect to ipv4#127.0.0.1:1 failed: Connection refused";
+        for (said, code) in
+            [(verify, Code::SSL), (alert, Code::SSL), (refused, Code::BrokerTransportFailure)]
+        {
+            let complaints = Complaints::default();
+            let line = format!("localhost:1/bootstrap: {said} (after 1ms in state CONNECT)");
+            complaints.add(Code::BrokerTransportFailure, &line);
+            let worst = complaints.worst().map(|complaint| (complaint.code, complaint.said));
+            assert_eq!(worst, Some((code, said.to_owned())));
+        }
+    }
+}

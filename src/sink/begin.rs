@@ -195,15 +195,23 @@ fn say(contract: &Contract, place: &Place, ledger: Option<i64>, beginning: &Begi
     }
 }
 
+/// The old rows stay, and so does their account, under a name that Kafka does not have. Dead letters
+/// go with it: those of the new topic have the same offsets.
 fn topic_made_anew(contract: &Contract, place: &Place, next: Option<i64>) -> Failure {
     let (stream, topic) = (&contract.stream, &contract.topic.name);
+    let (partition, high, next) = (place.partition, place.high, next.unwrap_or_default());
+    let aside = ["ledger", "ledger_gaps", "dlq_events"].map(|table| {
+        format!(
+            "UPDATE {table} SET topic = '{topic}.until-{next}' WHERE stream = '{stream}' AND \
+             topic = '{topic}';"
+        )
+    });
     Failure::Contract(anyhow!(
-        "the ledger has seen all offsets up to {} of \"{topic}\" partition {}, which ends at {}: the \
-         topic was made anew or cut short; run: DELETE FROM ledger WHERE stream = '{stream}' AND \
-         topic = '{topic}';",
-        next.unwrap_or_default(),
-        place.partition,
-        place.high,
+        "the ledger has seen all offsets up to {next} of \"{topic}\" partition {partition}, which \
+         ends at {high}: the topic was made anew or cut short; give the stream another topic, or \
+         make \"{}\" anew too if it has records, and put aside the account of what was read; run: {}",
+        contract.dead_letter_topic.name,
+        aside.join(" ")
     ))
 }
 

@@ -1,9 +1,13 @@
 //! What became of a record is decided once, and no record is passed over.
 
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
 use serde_json::{Value as Json, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path_regex};
 
-use crate::support::{Fixture, Ledger, framed, readings};
+use crate::support::{Fixture, Ledger, framed, poll, readings};
 
 #[test]
 fn a_batch_that_is_given_up_is_not_jumped_over_by_the_next() {
@@ -84,15 +88,41 @@ fn what_is_redelivered_keeps_its_fate_though_it_would_be_decided_otherwise_now()
 fn a_topic_that_was_made_anew_stops_its_stream_instead_of_being_taken_for_redelivered() {
     let fixture = Fixture::with_stream(readings());
     let schema_id = fixture.schema_id(&fixture.topic());
-    fixture.send_values(&fixture.topic(), &[Some(reading(schema_id, 1, 1.0))]);
+    let events = [1, 2].map(|n| Some(reading(schema_id, n, 1.0)));
+    let [other_nonsense, nonsense] = [b"before", b"behind"].map(|text| Some(text.to_vec()));
+    fixture.send_values(&fixture.topic(), &[&[other_nonsense], &events[..]].concat());
     fixture.drain();
-    fixture.sql("UPDATE ledger SET next_offset = 1000, inserted = 1000");
+    make_anew(&fixture, &[fixture.topic(), format!("{}.dlq", fixture.topic())]);
+    // a dead letter where one was before, which is not the same
+    let event = Some(reading(schema_id, 3, 1.0));
+    fixture.send_values(&fixture.topic(), &[nonsense, event]);
+    let ran = fixture.run(&["audit"]);
+    assert_eq!(ran.code, 1, "{}", ran.stdout);
     let said = fixture.run(&["consume", "--exit-when-drained"]).one_clear_error();
-    assert!(said.contains("has seen all offsets up to 1000 of"), "{said}");
+    assert!(said.contains("has seen all offsets up to 3 of"), "{said}");
     let (_, mend) = said.split_once("run: ").unwrap();
     fixture.sql(mend);
     fixture.drain();
-    assert_eq!(fixture.number("SELECT count(*) FROM readings"), 1);
+    assert_eq!(fixture.number("SELECT count(*) FROM readings"), 3);
+    assert_eq!(fixture.number("SELECT count(*) FROM dlq_events"), 2);
+    fixture.run(&["audit", "--drained"]).success();
+}
+
+/// Deletes topics with all that is on them, and creates them again.
+fn make_anew(fixture: &Fixture, topics: &[String]) {
+    let admin: AdminClient<DefaultClientContext> = fixture.client().create().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for topic in topics {
+        let options = AdminOptions::new();
+        runtime.block_on(admin.delete_topics(&[topic], &options)).unwrap();
+        // Kafka deletes it in the background
+        let made = poll(|| {
+            let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+            let made = runtime.block_on(admin.create_topics(&[new], &options)).unwrap();
+            made[0].is_ok().then_some(())
+        });
+        made.expect("the topic to be made again");
+    }
 }
 
 fn reading(schema_id: u32, n: u64, value: f64) -> Vec<u8> {

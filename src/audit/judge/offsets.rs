@@ -52,10 +52,7 @@ impl Judge<'_> {
             self.gap(Check::Offsets, place, log.low, first - 1, said);
         }
         if entry.next_offset > log.high {
-            let said = "accounted for, and beyond the end of the log: the topic was truncated or made \
-                        anew; give the stream another topic";
-            let from = entry.first_offset.max(log.high);
-            return self.gap(Check::Offsets, place, from, entry.next_offset - 1, said);
+            return self.short_log(place, log, entry);
         }
         let mut next = entry.next_offset;
         if log.unread_below > next {
@@ -72,6 +69,19 @@ impl Judge<'_> {
         }
         if log.tail.is_some_and(|record| record.max(next) < log.ready) {
             self.behind(place, next, log.ready);
+        }
+    }
+
+    /// A log that ends before the ledger does: that of another topic of the same name.
+    fn short_log(&mut self, place: &Place, log: &Log, entry: &Entry) {
+        let (from, to) = (entry.first_offset.max(log.high), entry.next_offset - 1);
+        if place.0 == self.figures.topic {
+            let said = "accounted for, and beyond the end of the log: the topic was made anew or cut \
+                        short; `sluicegate consume` stops there and says what to run";
+            self.gap(Check::Offsets, place, from, to, said);
+        } else {
+            let said = "accounted for; the topic was made anew since, and the stream has another";
+            self.find(at(Check::Offsets, State::Note, place, from, to, said));
         }
     }
 

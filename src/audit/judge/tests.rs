@@ -168,6 +168,20 @@ fn a_partition_that_kafka_has_no_more_is_a_gap_only_of_the_topic_that_is_read() 
 }
 
 #[test]
+fn a_log_that_ends_before_the_ledger_is_a_gap_only_of_the_topic_that_is_read() {
+    let cut_short = |topic: &str| {
+        let topic = topic.to_owned();
+        found(|figures| {
+            figures.topic = topic;
+            let logs = figures.partitions.values_mut().filter_map(|figures| figures.log.as_mut());
+            logs.for_each(|log| (log.low, log.ready, log.high) = (0, 25, 25));
+        })
+    };
+    assert_eq!(cut_short("t"), ["GAP offsets 25-29"]);
+    assert_eq!(cut_short("renamed"), ["note offsets 25-29"]);
+}
+
+#[test]
 fn recorded_gaps_are_held_against_the_ledger_and_accepted_one_by_one() {
     let expired = |gaps: Vec<Gap>, expired: i64| {
         found(|figures| {
