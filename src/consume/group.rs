@@ -84,7 +84,11 @@ impl Group {
 
     fn taken_away(&self, consumer: &BaseConsumer<Self>) {
         self.progress.revoke(PATIENCE);
-        commit(consumer, &self.topic, &self.progress.take_landed(), CommitMode::Sync);
+        let landed = self.progress.take_landed();
+        // one that the group has thrown out may not commit any more, and would wait for the group
+        if !consumer.assignment_lost() {
+            commit(consumer, &self.topic, &landed, CommitMode::Sync);
+        }
         self.say(consumer.unassign());
         tracing::info!(stream = self.stream, "partitions taken away");
     }

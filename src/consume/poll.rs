@@ -85,7 +85,8 @@ impl Poller {
         }
         // the batches in hand are finished, and nothing new is begun
         self.progress.revoke(PATIENCE);
-        self.commit(CommitMode::Sync);
+        // one that is away would be waited for
+        self.commit(if self.away.is_some() { CommitMode::Async } else { CommitMode::Sync });
     }
 
     /// Takes a step towards reading what is ours.

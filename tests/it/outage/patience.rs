@@ -36,7 +36,6 @@ fn a_postgres_that_is_away_for_too_long_ends_the_run() {
 }
 
 #[test]
-#[ignore = "the outbox waits for ever for a Postgres that hangs, and the run with it"]
 fn a_postgres_that_hangs_for_too_long_ends_the_run() {
     let services = Services::up(&["postgres"]);
     let fixture = produced_on(services.addresses(), EVENTS);
