@@ -144,7 +144,7 @@ fn bytes_that_are_no_event_of_the_stream_are_one_dead_letter_each() {
     unknown schema id        decode unknown_schema_id          the schema registry knows no schema with id 2000000000
     schema id above i32      decode unknown_schema_id          the schema registry knows no schema with id 4294967295
     another stream's schema  decode wrong_schema               written as "test.Order"; this stream's is "test.Reading"
-    a JSON schema            decode unusable_schema            schema [id] cannot be used to read events: its type is Json, not Avro
+    a JSON schema            decode unusable_schema            schema [id] cannot be used to read events: its type is JSON, not AVRO
     no body                  decode truncated_body             the body ends before the event does
     a byte short             decode truncated_body             the body ends before the event does
     cut in the first field   decode truncated_body             the body ends before the event does
