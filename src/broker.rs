@@ -157,6 +157,15 @@ impl Broker {
     }
 }
 
+/// That Kafka does not say how far a group is. A group that we may not read is one that it looks for
+/// until the time is over.
+pub(crate) fn no_committed_offsets(group: &str, error: &KafkaError) -> String {
+    let said = error.rdkafka_error_code().map_or_else(String::new, |code| format!(": {code}"));
+    format!(
+        "Kafka does not say what the group \"{group}\" has committed{said}; may our user read it?"
+    )
+}
+
 /// librdkafka's own error repeats the value, which may be a secret under a misspelt name.
 fn check(key: &str, value: &Secret) -> anyhow::Result<()> {
     let set = ClientConfig::new().set(key, value.expose()).create_native_config();

@@ -14,7 +14,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, Row as _, postgres::PgConnectOptions};
 
 use crate::{
-    broker::Broker,
+    broker::{Broker, no_committed_offsets},
     contract::{ColumnType, Contract},
     sql::{connect, quoted, said},
 };
@@ -78,7 +78,8 @@ pub async fn stats(
             match tokio::task::block_in_place(|| lag(broker, &group, &contract.topic.name)) {
                 Ok(lag) => stats.lag = Some(lag),
                 Err(error) => {
-                    tracing::warn!(stream = contract.stream, "lag is unknown: {error:#}");
+                    // without the cause, which it has said
+                    tracing::warn!(stream = contract.stream, "lag is unknown: {error}");
                     // each time-out would be as long as the first
                     kafka_answers = !error.is::<KafkaError>();
                 }
@@ -169,7 +170,10 @@ fn lag(broker: &Broker, group: &str, topic: &str) -> anyhow::Result<i64> {
     for partition in topic_metadata.partitions() {
         list.add_partition(topic, partition.id());
     }
-    let committed = consumer.committed_offsets(list, ANSWER)?;
+    let committed = consumer.committed_offsets(list, ANSWER).map_err(|error| {
+        let said = no_committed_offsets(group, &error);
+        anyhow::Error::new(error).context(said)
+    })?;
     let mut lag = 0;
     for element in committed.elements() {
         let (low, high) = consumer.fetch_watermarks(topic, element.partition(), ANSWER)?;

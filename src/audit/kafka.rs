@@ -20,7 +20,7 @@ use super::{
     copies::{Copies, Copy, print},
     figures::Place,
 };
-use crate::broker::Broker;
+use crate::broker::{Broker, no_committed_offsets};
 
 /// How long a broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ impl Kafka<'_> {
         }
         let member: BaseConsumer = self.broker.consumer(group).create()?;
         let committed = tokio::task::block_in_place(|| member.committed_offsets(list, ANSWER));
-        let committed = committed.map_err(|error| away(&error))?;
+        let committed = committed.map_err(|error| anyhow!(no_committed_offsets(group, &error)))?;
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
             _ => None,

@@ -1,6 +1,6 @@
 //! Certificates of a test's own: an authority that nobody else trusts, and what it signs.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -8,6 +8,8 @@ use rcgen::{
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
+
+use crate::support::Ran;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
@@ -61,6 +63,15 @@ impl Authority {
         let path: PathBuf = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Writes a key that can be read with a password alone; gives its path.
+    pub fn encrypted(&self, key: &str, password: &str) -> String {
+        let encrypted = format!("{key}.encrypted");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkcs8", "-topk8", "-in", key, "-out", &encrypted]);
+        Ran::of(openssl.args(["-passout", &format!("pass:{password}")])).success();
+        encrypted
     }
 
     fn server_until(&self, end: OffsetDateTime) -> Certified {

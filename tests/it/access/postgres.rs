@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     services::Services,
-    support::{Fixture, poll, readings},
+    support::{Fixture, poll, readings, repository},
 };
 
 /// Nobody comes in without TLS but the test itself; `certified` comes in by certificate alone.
@@ -71,6 +71,12 @@ impl Secured {
         self.fixture.sql(&format!("COPY ({lines}) TO PROGRAM 'umask 077; cat > {name}'"));
     }
 
+    /// Makes a user who may do what is granted to `pipeline`.
+    fn grant(&self, user: &str, grants: &str) {
+        self.fixture.sql(&format!("CREATE ROLE {user} LOGIN PASSWORD 'hunter2'"));
+        self.fixture.sql(&grants.replace("pipeline", user));
+    }
+
     fn url(&self, user: &str, parameters: &str) -> String {
         format!("postgres://{user}@{}?{parameters}", self.place)
     }
@@ -87,6 +93,13 @@ impl Secured {
         let port = self.place.split(['/', ':']).nth(1).unwrap();
         said[0].replace(port, "[port]").replace(&yesterday(), "[yesterday]")
     }
+}
+
+/// What the documentation says that `pipeline` must be allowed, with the names of here.
+fn listed(schema: &str) -> String {
+    let page = std::fs::read_to_string(repository("docs/access.md")).unwrap();
+    let grants = page.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+    grants.replace("events", "sluicegate").replace("public", &format!("\"{schema}\""))
 }
 
 #[test]
@@ -162,11 +175,61 @@ fn postgres_is_spoken_to_over_tls_that_proves_who_it_is() {
         };
         insta::assert_snapshot!(told(&["migrate"]), @"error: the fixed tables can't be migrated: permission denied for schema [prefix]");
         insta::assert_snapshot!(told(&["consume"]), @"error: readings: Postgres says: permission denied for table ledger (42501); grant the privilege to the user of DATABASE_URL, and start again");
-        insta::assert_snapshot!(told(&["stats"]), @"error: readings: can't be counted: permission denied for table ledger; `sluicegate migrate` creates what is missing");
+        insta::assert_snapshot!(told(&["stats"]), @"error: readings: can't be counted: permission denied for table ledger; grant the privilege to the user of DATABASE_URL");
     });
     cases.case("a parameter of the address that there is not", || {
         let url = secured.url("secure:hunter2", "sslmod=verify-full");
         insta::assert_snapshot!(said(&url), @r#"error: DATABASE_URL has a parameter "sslmod", which there is not; expected one of sslmode, ssl-mode, statement-cache-capacity, host, hostaddr, port, dbname, user, password, application_name, options, sslrootcert, sslcert, sslkey"#);
+    });
+    // that anybody may connect and make temporary tables is but a default
+    fixture.sql("REVOKE ALL ON DATABASE sluicegate FROM PUBLIC");
+    let run_as = |user: &str, verb: &[&str], schema: &str| {
+        let url = secured.url(&format!("{user}:hunter2"), &full);
+        let told = [verb, &["--database-url", &url]].concat();
+        run(fixture, &told, &[("DATABASE_SCHEMA", schema)])
+    };
+    let ours = &*fixture.prefix;
+    cases.case(
+        "consume, stats and audit run as a user with the grants that the page lists",
+        || {
+            secured.grant("listed", &listed(ours));
+            run(fixture, &["produce", "readings", "--count", "5"], &[]).success();
+            fixture.send(&fixture.topic(), None, Some(b"nonsense"));
+            let before = fixture.ledger();
+            run_as("listed", &["consume", "--exit-when-drained"], ours).success();
+            let after = fixture.ledger();
+            assert_eq!(after.inserted, before.inserted + 5);
+            assert_eq!(after.dead_lettered, before.dead_lettered + 1);
+            for verb in
+                [&["stats"][..], &["audit", "--drained"], &["audit", "readings", "--accept-gaps"]]
+            {
+                run_as("listed", verb, ours).success();
+            }
+        },
+    );
+    cases.case("stats and audit run as a user who may only read", || {
+        let all = "SELECT, INSERT, UPDATE, DELETE";
+        secured.grant("counting", &listed(ours).replace(all, "SELECT").replace(", TEMPORARY", ""));
+        for verb in ["stats", "audit"] {
+            run_as("counting", &[verb], ours).success();
+        }
+        let accept = || run_as("counting", &["audit", "readings", "--accept-gaps"], ours);
+        let refused = accept().one_clear_error();
+        assert!(refused.contains("permission denied for table ledger_gaps"), "{refused}");
+        fixture.sql("GRANT UPDATE ON ledger_gaps TO counting");
+        accept().success();
+    });
+    cases.case("migrate runs as a user who may create", || {
+        fixture.sql("CREATE SCHEMA there");
+        let grants = "GRANT CONNECT ON DATABASE sluicegate TO pipeline; \
+                      GRANT USAGE, CREATE ON SCHEMA there TO pipeline";
+        secured.grant("maker", grants);
+        run_as("maker", &["migrate"], "there").success();
+        let elsewhere = || run_as("maker", &["migrate"], "elsewhere");
+        insta::assert_snapshot!(elsewhere().one_clear_error(), @r#"error: the schema "elsewhere" can't be created: permission denied for database sluicegate; create it, or grant the privilege"#);
+        fixture.sql("GRANT CREATE ON DATABASE sluicegate TO maker");
+        elsewhere().success();
+        elsewhere().success();
     });
     secured.certify(&authority.expired_server());
     cases.case("a certificate that is over", || {
