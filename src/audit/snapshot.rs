@@ -180,7 +180,10 @@ where
 /// What is missing is what most often is the matter.
 fn unreadable(error: sqlx::Error) -> anyhow::Error {
     let hint = match &error {
-        sqlx::Error::Database(database) if database.code().is_some_and(|c| c.starts_with("42")) => {
+        // a table or a column
+        sqlx::Error::Database(database)
+            if database.code().is_some_and(|code| matches!(&*code, "42P01" | "42703")) =>
+        {
             "; `sluicegate migrate` creates what is missing"
         }
         _ => "",

@@ -204,7 +204,7 @@ fn a_ledger_that_was_put_back_has_not_seen_what_was_committed() {
 fn a_ledger_that_was_put_forward_is_ahead_of_the_log() {
     let fixture = landed();
     fixture.sql("UPDATE ledger SET next_offset = 15, duplicate = duplicate + 5");
-    insta::assert_snapshot!(found(&fixture), @"gap offsets 0 10 14: accounted for, and beyond the end of the log: the topic was truncated or made anew; give the stream another topic");
+    insta::assert_snapshot!(found(&fixture), @"gap offsets 0 10 14: accounted for, and beyond the end of the log: the topic was made anew or cut short; `sluicegate consume` stops there and says what to run");
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn a_topic_that_was_made_anew_or_is_gone_is_not_the_one_that_was_read() {
     insta::assert_snapshot!(gone.unwrap(), @"gap offsets 0 0 9: accounted for, and Kafka has no such partition any more: what came after them can't be known");
     fixture.create_topic(&fixture.topic(), 1);
     send(&fixture, 0..4);
-    insta::assert_snapshot!(found(&fixture), @"gap offsets 0 4 9: accounted for, and beyond the end of the log: the topic was truncated or made anew; give the stream another topic");
+    insta::assert_snapshot!(found(&fixture), @"gap offsets 0 4 9: accounted for, and beyond the end of the log: the topic was made anew or cut short; `sluicegate consume` stops there and says what to run");
 }
 
 #[test]
@@ -459,7 +459,7 @@ fn what_could_not_be_audited_is_told_from_what_is_missing_by_its_exit_code() {
     let nowhere = ["--kafka-brokers", "127.0.0.1:1", "--log", "error"];
     let ran = fixture.run(&[&["audit"], &nowhere[..]].concat());
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
-    insta::assert_snapshot!(ran.one_clear_error(), @"error: readings can't be audited: no Kafka broker answers; start one with `make up`, or set KAFKA_BROKERS");
+    insta::assert_snapshot!(ran.one_clear_error(), @"error: no Kafka broker answers at 127.0.0.1:1: Connect to ipv4#127.0.0.1:1 failed: Connection refused; start one with `make up`, or set KAFKA_BROKERS");
     let ran = fixture.run(&["audit", "--database-url", "postgres://u:p@127.0.0.1:1/none"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
     insta::assert_snapshot!(ran.one_clear_error(), @"error: can't connect to Postgres at 127.0.0.1:1: Connection refused (os error 111); start it with `make up`, or set DATABASE_URL");
