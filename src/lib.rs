@@ -27,7 +27,7 @@
 //! | [`audit`] | whether nothing is missing |
 //! | [`metrics`] | what the pipeline does, as Prometheus reads it |
 //! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
-//! | [`cli`], [`config`], [`secret`], [`sql`], [`tls`] | the edges |
+//! | [`cli`], [`config`], [`secret`], [`sql`], [`tls`], `panics` | the edges |
 //!
 //! What decides is pure and apart from what reads and writes: [`contract`], [`wire`], [`codec`],
 //! [`check`], [`label`] and [`failure`] need no service.
@@ -103,3 +103,5 @@ pub mod secret;
 pub mod sql;
 
 pub mod tls;
+
+mod panics;

@@ -259,6 +259,8 @@ fn any_value(schema: &Schema, names: &HashMap<Name, Schema>) -> BoxedStrategy<Va
         }
         Schema::BigDecimal => (any::<i128>(), long())
             .prop_map(|(unscaled, scale)| {
+                // what proptest prints a failure with can't negate the least
+                let scale = scale.max(-i64::MAX);
                 Value::BigDecimal(BigDecimal::new(BigInt::from(unscaled), scale))
             })
             .boxed(),

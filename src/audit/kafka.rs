@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
@@ -20,7 +19,10 @@ use super::{
     copies::{Copies, Copy, print},
     figures::Place,
 };
-use crate::broker::{Broker, no_committed_offsets};
+use crate::{
+    broker::{Broker, no_committed_offsets},
+    panics::caught,
+};
 
 /// How long a broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -225,7 +227,7 @@ impl ConsumerContext for Reader {}
 /// Matches a record of the dead-letter topic with its dead letter.
 fn show(message: &BorrowedMessage<'_>, settled: bool, copies: &mut Copies) {
     // rdkafka panics on a header whose name is not UTF-8, and anybody may write one
-    let context = catch_unwind(AssertUnwindSafe(|| context(message))).ok().flatten();
+    let context = caught(|| context(message)).flatten();
     let Some((stream, topic, partition, offset)) = context else { return copies.see_foreign() };
     let print = print(message.key(), message.payload());
     copies.see(&Copy { stream, topic, partition, offset, print, settled });

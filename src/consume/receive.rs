@@ -1,13 +1,14 @@
 //! A message of librdkafka's as a record of ours.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use rdkafka::{
     Message,
     message::{BorrowedMessage, Headers as _},
 };
 
-use crate::batch::{Headers, Record};
+use crate::{
+    batch::{Headers, Record},
+    panics::caught,
+};
 
 /// Copies a message out of librdkafka's memory.
 pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
@@ -30,5 +31,5 @@ fn headers(message: &BorrowedMessage<'_>) -> Headers {
         };
         headers.iter().map(header).collect()
     };
-    catch_unwind(AssertUnwindSafe(read)).map_or(Headers::Unreadable, Headers::Known)
+    caught(read).map_or(Headers::Unreadable, Headers::Known)
 }

@@ -1,10 +1,6 @@
 //! Evaluating a contract's expressions: Avro's values as CEL's, and the scope they are seen in.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use apache_avro::types::Value;
 use cel::{Context, ExecutionError, Program, Value as Cel, objects::Key};
@@ -14,6 +10,7 @@ use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use super::{Column, ColumnType, expression::Expression};
+use crate::panics::caught;
 
 /// What every event of a batch is seen against: the functions, `params` and `now`.
 ///
@@ -57,8 +54,7 @@ impl Scope {
 /// any event may bring such a one.
 fn execute(program: &Program, context: &Context<'_, '_>) -> Result<Cel, ExecutionError> {
     let panicked = || ExecutionError::InternalError("the values are beyond CEL's".to_owned());
-    let run = AssertUnwindSafe(|| program.execute(context));
-    catch_unwind(run).unwrap_or_else(|_| Err(panicked()))
+    caught(|| program.execute(context)).unwrap_or_else(|| Err(panicked()))
 }
 
 /// A field's value; only here is the scale of a decimal known.
