@@ -35,8 +35,8 @@ const CONSUME: [&str; 9] = [
 /// The session.timeout and the heartbeat.interval of [`CONSUME`].
 pub const SESSION: (Duration, Duration) = (Duration::from_secs(6), Duration::from_millis(1_500));
 
-/// What makes librdkafka say from where it reads.
-const SAY_WHERE: [&str; 4] = ["--log", "info,librdkafka=debug", "--kafka-property", "debug=topic"];
+/// What makes a member log every statement that it sends to Postgres.
+const SAY_STATEMENTS: [&str; 2] = ["--log", "info,sqlx::query=debug"];
 
 /// The consumers that run, and what is remembered of those that do not any more.
 #[derive(Default)]
@@ -64,9 +64,9 @@ impl Members {
         self.join_with(fixture, &[])
     }
 
-    /// Starts one more, in whose log librdkafka says from where it reads; gives its number.
-    pub fn join_and_say_where(&mut self, fixture: &Fixture) -> usize {
-        self.join_with(fixture, &SAY_WHERE)
+    /// Starts one more that logs every statement; gives its number.
+    pub fn join_and_say_statements(&mut self, fixture: &Fixture) -> usize {
+        self.join_with(fixture, &SAY_STATEMENTS)
     }
 
     fn join_with(&mut self, fixture: &Fixture, more: &[&str]) -> usize {
@@ -164,6 +164,18 @@ impl Members {
         let field = stream_field(stream);
         let mut lines = log.lines().filter(|line| line.contains(&field));
         what.iter().all(|what| lines.any(|line| line.contains(what)))
+    }
+
+    /// How many dead letters a member that logs every statement found for records that it read
+    /// again: only then does it look for them.
+    pub fn found_again(&self, number: usize) -> i64 {
+        let member = self.running.iter().find(|member| member.number == number);
+        let log = member.map(|member| member.process.log()).unwrap_or_default();
+        let found = |line: &str| {
+            let (_, rows) = line.split_once("rows_returned=")?;
+            rows.split_whitespace().next()?.parse::<i64>().ok()
+        };
+        log.lines().filter(|line| line.contains("AS redelivered")).filter_map(found).sum()
     }
 
     /// The partitions that members other than one were assigned since a mark, and still have.
@@ -273,6 +285,6 @@ fn stream_field(stream: Stream) -> String {
 
 /// The end of a log.
 fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().filter(|line| !line.contains("librdkafka: ")).collect();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" DEBUG ")).collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

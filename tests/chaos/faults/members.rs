@@ -23,6 +23,9 @@ use crate::{
 /// How many members a storm brings together.
 const MOST_MEMBERS: usize = 4;
 
+/// How many records of a partition are read again at most once its offset is set back.
+const MOST_AGAIN: i64 = 10_000;
+
 /// How much earlier than it should the broker may miss a member.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -125,30 +128,36 @@ impl Scene {
     /// Commits lower offsets in the name of the groups, as an operator does who resets them.
     pub(super) fn set_back(&mut self, step: &Step) -> anyhow::Result<String> {
         let mut chance = StdRng::seed_from_u64(step.seed);
+        wait::until("dead letters that can be read again", SHOWS, || {
+            (self.fixture.number("SELECT count(*) FROM dlq_events") > 100).then_some(())
+        })?;
         self.members.terminate_all()?;
-        let mark = self.members.mark();
-        let (mut again, mut begins) = (0, Vec::new());
+        let (mut again, mut letters) = (0, 0);
         for ((stream, partition), next) in self.next_offsets() {
-            let to = next - chance.random_range(next / 10..=next / 2);
+            let most = (next / 2).min(MOST_AGAIN);
+            let to = next - chance.random_range(most / 5..=most);
             again += next - to;
-            self.commit(stream, partition, to)?;
-            begins.push(format!(
-                "Start consuming {} [{partition}] at offset {to} ",
-                self.sender.topic(stream)
+            letters += self.fixture.number(&format!(
+                "SELECT count(*) FROM dlq_events WHERE stream = '{}' AND partition = {partition} \
+                 AND \"offset\" >= {to}",
+                stream.name()
             ));
+            self.commit(stream, partition, to)?;
         }
-        ensure!(again > 0, "no record to be read again");
+        ensure!(
+            again > 0 && letters > 0,
+            "{again} records and {letters} dead letters to read again"
+        );
         self.redelivered += again;
+        let reader = self.members.join_and_say_statements(&self.fixture);
+        wait::until("what is dead-lettered to be read again", SHOWS, || {
+            (self.members.found_again(reader) >= letters).then_some(())
+        })?;
         for _ in 0..MEMBERS {
-            self.members.join_and_say_where(&self.fixture);
+            self.members.join(&self.fixture);
         }
-        for begin in &begins {
-            wait::until(&format!("librdkafka to say: {begin}"), SHOWS, || {
-                self.members.said(&mark, |line| line.contains(begin))
-            })?;
-        }
-        let count = begins.len();
-        Ok(format!("{count} partitions were read from lower offsets, {again} records again"))
+        self.members.terminate(reader)?;
+        Ok(format!("{again} records were read again, {letters} dead letters among them"))
     }
 
     /// Commits an offset, as soon as the group is empty: a member that was killed is missed for a
