@@ -49,10 +49,10 @@ impl Scene {
     pub fn inject(&mut self, step: &Step) -> anyhow::Result<String> {
         let mark = self.members.mark();
         match step.fault {
-            Fault::MemberKilled => self.kill_member(step, &mark),
-            Fault::MemberTerminated => self.terminate_member(step, &mark),
-            Fault::MemberFrozen => self.freeze_member(step, &mark),
-            Fault::RebalanceStorm => self.storm(step, &mark),
+            Fault::MemberKilled => self.kill_member(step),
+            Fault::MemberTerminated => self.terminate_member(step),
+            Fault::MemberFrozen => self.freeze_member(step),
+            Fault::RebalanceStorm => self.storm(step),
             Fault::PostgresKilled => {
                 self.services.kill("postgres");
                 self.until_said("Postgres", step, &mark, &["postgres"])
@@ -77,11 +77,7 @@ impl Scene {
             Fault::RegistryFrozen => self.freeze_registry(step, &mark),
             Fault::EverythingKilled => self.kill_everything(step, &mark),
             Fault::OffsetsSetBack => self.set_back(step),
-            Fault::SchemaEvolved => {
-                let writer = self.evolve()?;
-                self.write_with(writer)?;
-                Ok(format!("schema id {}, one field more than the contract", writer.id))
-            }
+            Fault::SchemaEvolved => self.use_new_schema(),
             Fault::SchemaLate => self.register_late(step),
             Fault::SchemaUnknown => self.unknown_schema(step),
             Fault::PoisonBurst => self.poison(step),

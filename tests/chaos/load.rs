@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rdkafka::{
     ClientConfig, ClientContext, Message,
@@ -57,8 +58,8 @@ struct State {
     chance: StdRng,
     next: BTreeMap<Stream, u64>,
     /// Events that the table refuses are not sent again: with a newer one in its batch such an
-    /// event is a duplicate, and alone a dead letter.
-    refused: BTreeSet<(Stream, u64)>,
+    /// event is a duplicate, and alone a dead letter. Nor are huge ones, so that their rows stay huge.
+    once: BTreeSet<(Stream, u64)>,
     writers: BTreeMap<Stream, Vec<Writer>>,
 }
 
@@ -99,7 +100,7 @@ impl Sender {
         let state = State {
             chance: StdRng::seed_from_u64(seed),
             next: Stream::ALL.map(|stream| (stream, 0)).into(),
-            refused: BTreeSet::new(),
+            once: BTreeSet::new(),
             writers: writers.map(|(stream, writer)| (stream, vec![writer])).into(),
         };
         let (prefix, state) = (prefix.to_owned(), Mutex::new(state));
@@ -131,16 +132,16 @@ impl Sender {
             });
             (stream, kind.unwrap_or(Kind::Sound))
         };
-        self.send(stream, kind)
+        self.send(stream, kind).map(drop)
     }
 
-    /// Sends a record of a kind, written with one of the schemas that are in use.
-    pub fn send(&self, stream: Stream, kind: Kind) -> anyhow::Result<()> {
+    /// Sends a record of a kind, written with one of the schemas that are in use; gives it.
+    pub fn send(&self, stream: Stream, kind: Kind) -> anyhow::Result<Record> {
         let writer = {
             let State { chance, writers, .. } = &mut *self.state();
             writers[&stream][chance.random_range(0..writers[&stream].len())]
         };
-        self.send_written_with(stream, kind, writer).map(drop)
+        self.send_written_with(stream, kind, writer)
     }
 
     /// Sends a record of a kind, written with a schema; gives it.
@@ -158,7 +159,8 @@ impl Sender {
         self.account.sent[stream as usize].fetch_add(1, Ordering::Relaxed);
         while let Err((error, back)) = self.producer.send(message) {
             let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            anyhow::ensure!(error == full && !wait::interrupted(), "can't send: {error}");
+            anyhow::ensure!(error == full, "can't send: {error}");
+            wait::go_on().context("the producer's queue is full")?;
             message = back;
             std::thread::park_timeout(Duration::from_millis(20));
         }
@@ -179,15 +181,15 @@ impl Sender {
 
     /// The next event, or another version of one before.
     fn next(&self, stream: Stream, kind: Kind) -> Record {
-        let State { chance, next, refused, .. } = &mut *self.state();
+        let State { chance, next, once, .. } = &mut *self.state();
         let next = next.entry(stream).or_default();
         let earlier = chance.random_range(next.saturating_sub(REMEMBERED)..*next + 1);
-        let can_be_again = earlier < *next && !refused.contains(&(stream, earlier));
+        let can_be_again = earlier < *next && !once.contains(&(stream, earlier));
         let (number, version) = match kind {
             Kind::Again if can_be_again => (earlier, chance.random_range(0..5)),
             _ => {
-                if kind == Kind::RefusedByTable {
-                    refused.insert((stream, *next));
+                if matches!(kind, Kind::RefusedByTable | Kind::Huge) {
+                    once.insert((stream, *next));
                 }
                 *next += 1;
                 (*next - 1, u32::from(stream == Stream::Positions && *next % 3 == 0))
@@ -215,6 +217,17 @@ impl Account {
     /// Records that the producer gave up.
     pub fn failed(&self) -> i64 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Where records are that were sent once, as soon as the broker has them all.
+    pub fn places(&self, records: &[Record]) -> Option<Vec<(Stream, i32, i64)>> {
+        let which = |record: &Record| (record.stream, record.number, record.kind);
+        let wanted: BTreeSet<_> = records.iter().map(which).collect();
+        let acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = acknowledged.iter().filter(|sent| wanted.contains(&which(&sent.record)));
+        let places: Vec<_> =
+            all.map(|sent| (sent.record.stream, sent.partition, sent.offset)).collect();
+        (places.len() == records.len()).then_some(places)
     }
 
     /// Records of which it is not known what becomes of them.

@@ -37,12 +37,13 @@ mod support;
 
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Parser;
 
 use crate::{
@@ -86,10 +87,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, seed: u64) -> anyhow::Result<()> {
     let began = Instant::now();
+    wait::end_after(args.limit());
     let mut scene = set_up(seed)?;
     println!("services, tables and {MEMBERS} consumers are up after {:.0} s", seconds(began));
-    let ended = play(args, seed, &mut scene)
-        .and_then(|report| judge(report, &scene, began))
+    let ended = caught(|| play(args, seed, &mut scene))
+        .and_then(|report| caught(|| judge(report, &scene, began)))
         .and_then(|(report, problems)| {
             report.print();
             if let Some(file) = &args.json {
@@ -100,6 +102,16 @@ fn run(args: &Args, seed: u64) -> anyhow::Result<()> {
         });
     close(scene, ended.is_err() && !wait::interrupted());
     ended
+}
+
+/// What the tests' tools make of a service that does not answer is a panic; logs and data are to be
+/// kept after one, too.
+fn caught<T>(what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        bail!("panicked: {}", text.unwrap_or("no message"))
+    })
 }
 
 /// Services, topics, subjects, tables and members.

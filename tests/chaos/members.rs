@@ -27,9 +27,16 @@ const CONSUME: [&str; 9] = [
     "heartbeat.interval.ms=1500",
     "--batch-rows",
     "1000",
+    // the registry, just restarted, may take seconds to register what was used before
     "--unknown-schema-attempts",
-    "5",
+    "6",
 ];
+
+/// The session.timeout and the heartbeat.interval of [`CONSUME`].
+pub const SESSION: (Duration, Duration) = (Duration::from_secs(6), Duration::from_millis(1_500));
+
+/// What makes a member log every statement that it sends to Postgres.
+const SAY_STATEMENTS: [&str; 2] = ["--log", "info,sqlx::query=debug"];
 
 /// The consumers that run, and what is remembered of those that do not any more.
 #[derive(Default)]
@@ -54,8 +61,17 @@ pub struct Mark(BTreeMap<usize, usize>);
 impl Members {
     /// Starts one more; gives its number.
     pub fn join(&mut self, fixture: &Fixture) -> usize {
+        self.join_with(fixture, &[])
+    }
+
+    /// Starts one more that logs every statement; gives its number.
+    pub fn join_and_say_statements(&mut self, fixture: &Fixture) -> usize {
+        self.join_with(fixture, &SAY_STATEMENTS)
+    }
+
+    fn join_with(&mut self, fixture: &Fixture, more: &[&str]) -> usize {
         self.started += 1;
-        let process = fixture.start(&CONSUME);
+        let process = fixture.start(&[&CONSUME, more].concat());
         self.running.push(Member { number: self.started, process });
         self.started
     }
@@ -136,22 +152,50 @@ impl Members {
 
     /// The first line since a mark, of those that run, that is of a kind.
     pub fn said(&self, since: &Mark, is_it: impl Fn(&str) -> bool) -> Option<String> {
-        self.running.iter().find_map(|member| {
-            let log = member.process.log();
-            let from = since.0.get(&member.number).copied().unwrap_or(0);
-            let line = log.get(from..)?.lines().find(|line| is_it(line))?.to_owned();
-            Some(line)
-        })
+        let mut logs = self.running.iter().map(|member| member.log_since(since));
+        logs.find_map(|log| log.lines().find(|line| is_it(line)).map(str::to_owned))
     }
 
-    /// How often partitions were assigned since a mark, to members other than one.
-    pub fn assigned_since(&self, since: &Mark, but: Option<usize>) -> usize {
-        let others = self.running.iter().filter(|member| Some(member.number) != but);
-        let of = |member: &Member| {
-            let from = since.0.get(&member.number).copied().unwrap_or(0);
-            member.process.log().get(from..).map_or(0, assignments)
+    /// Whether one member has said, since a mark, a line of each kind about a stream, in this
+    /// order.
+    pub fn said_by(&self, number: usize, since: &Mark, stream: Stream, what: &[&str]) -> bool {
+        let member = self.running.iter().find(|member| member.number == number);
+        let log = member.map(|member| member.log_since(since)).unwrap_or_default();
+        let field = stream_field(stream);
+        let mut lines = log.lines().filter(|line| line.contains(&field));
+        what.iter().all(|what| lines.any(|line| line.contains(what)))
+    }
+
+    /// How many dead letters a member that logs every statement found for records that it read
+    /// again: only then does it look for them.
+    pub fn found_again(&self, number: usize) -> i64 {
+        let member = self.running.iter().find(|member| member.number == number);
+        let log = member.map(|member| member.process.log()).unwrap_or_default();
+        let found = |line: &str| {
+            let (_, rows) = line.split_once("rows_returned=")?;
+            rows.split_whitespace().next()?.parse::<i64>().ok()
         };
-        others.map(of).sum()
+        log.lines().filter(|line| line.contains("AS redelivered")).filter_map(found).sum()
+    }
+
+    /// The partitions that members other than one were assigned since a mark, and still have.
+    pub fn taken_over(&self, since: &Mark, but: usize) -> BTreeSet<(Stream, i32)> {
+        let others = self.running.iter().filter(|member| member.number != but);
+        others.flat_map(|member| partitions(&member.log_since(since))).collect()
+    }
+
+    /// Whether every partition has one member, and every member some of every stream.
+    pub fn share_all(&self) -> bool {
+        let has = self.running.iter().map(Member::partitions).collect::<Vec<_>>();
+        let of_every_stream = |has: &BTreeSet<(Stream, i32)>| {
+            Stream::ALL.into_iter().all(|stream| has.iter().any(|(of, _)| *of == stream))
+        };
+        let all: i32 = Stream::ALL.into_iter().map(Stream::partitions).sum();
+        let each: BTreeSet<_> = has.iter().flatten().collect();
+        let held = has.iter().map(BTreeSet::len).sum::<usize>();
+        has.iter().all(of_every_stream)
+            && held == each.len()
+            && usize::try_from(all).is_ok_and(|all| all == held)
     }
 
     /// Fails if a member has ended that nobody ended.
@@ -182,9 +226,14 @@ impl Member {
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
-    /// Whether there is something to take away from it.
-    pub fn has_partitions(&self) -> bool {
-        !partitions(&self.process.log()).is_empty()
+    /// The partitions that it has.
+    pub fn partitions(&self) -> BTreeSet<(Stream, i32)> {
+        partitions(&self.process.log())
+    }
+
+    fn log_since(&self, mark: &Mark) -> String {
+        let from = mark.0.get(&self.number).copied().unwrap_or(0);
+        self.process.log().get(from..).unwrap_or_default().to_owned()
     }
 
     /// SIGTERM, as soon as it listens: before that, any process just dies of it.
@@ -218,7 +267,7 @@ fn assignments(log: &str) -> usize {
 /// The partitions that a member had at last.
 fn partitions(log: &str) -> BTreeSet<(Stream, i32)> {
     let of = |stream: Stream| {
-        let field = format!("stream=\"{}\"", stream.name());
+        let field = stream_field(stream);
         let last = log.lines().rfind(|line| {
             line.contains(&field)
                 && (line.contains("partitions assigned") || line.contains("partitions taken away"))
@@ -230,8 +279,12 @@ fn partitions(log: &str) -> BTreeSet<(Stream, i32)> {
     Stream::ALL.into_iter().flat_map(of).collect()
 }
 
+fn stream_field(stream: Stream) -> String {
+    format!("stream=\"{}\"", stream.name())
+}
+
 /// The end of a log.
 fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" DEBUG ")).collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

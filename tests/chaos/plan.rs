@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 /// How far apart faults begin, where those before them are over by then.
-const SPACING: Duration = Duration::from_secs(7);
+const SPACING: Duration = Duration::from_secs(4);
 
 /// What the plan leaves of its minutes for starting, draining and verifying.
 const REST: Duration = Duration::from_secs(90);

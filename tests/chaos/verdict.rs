@@ -183,14 +183,14 @@ impl Verdict {
         stream: Stream,
         expected: &Expected,
     ) -> anyhow::Result<()> {
-        type Found = (i32, i64, String, String, Option<Vec<u8>>, bool);
+        type Found = (i32, i64, String, String, Option<Vec<u8>>, Option<Vec<u8>>, bool);
         let query = sqlx::query_as::<_, Found>(
-            "SELECT partition, \"offset\", stage, reason, payload, published_at IS NOT NULL \
+            "SELECT partition, \"offset\", stage, reason, key, payload, published_at IS NOT NULL \
              FROM dlq_events WHERE stream = $1",
         );
         let found = query.bind(stream.name()).fetch_all(connection).await?;
         let mut missing = expected.letters.clone();
-        for (partition, offset, stage, reason, payload, published) in found {
+        for (partition, offset, stage, reason, key, payload, published) in found {
             *self.dead_letters.entry(format!("{stage} {reason}")).or_default() += 1;
             let place = format!("{stream:?} {partition}/{offset} {stage} {reason}");
             let Some(sent) = missing.remove(&(partition, offset)) else {
@@ -201,6 +201,9 @@ impl Verdict {
             let fate = sent.record.fate();
             if !matches!(fate, Fate::DeadLetter(at, why) if at == stage && why == reason) {
                 self.problem("wrong reason", format!("{place}, not {fate:?}"));
+            }
+            if key != Some(sent.record.key().into_bytes()) {
+                self.problem("dead letter with another key than was sent", place.clone());
             }
             if payload != sent.record.value(sent.writer) {
                 self.problem("dead letter with other bytes than were sent", place.clone());
@@ -228,8 +231,11 @@ impl Verdict {
             );
             *copies.entry(place).or_default() += 1;
             let sent = expected.letters.get(&place);
-            if sent.is_none_or(|sent| sent.record.value(sent.writer) != copy.value) {
-                self.problem("copy of no dead letter, or of another's bytes", format!("{place:?}"));
+            let right = sent
+                .map(|sent| (Some(sent.record.key().into_bytes()), sent.record.value(sent.writer)));
+            if right.is_none_or(|right| right != (copy.key, copy.value)) {
+                let what = "copy of no dead letter, or with another's key or bytes";
+                self.problem(what, format!("{place:?}"));
             }
         }
         for place in expected.letters.keys() {

@@ -1,11 +1,15 @@
-//! Waiting: for conditions with a deadline, never longer than until somebody presses Ctrl-C.
+//! Waiting: for conditions with a deadline, never longer than until somebody presses Ctrl-C or the
+//! run's time is over.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long others have the processor between two looks.
@@ -15,6 +19,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 const SAY_AFTER: Duration = Duration::from_secs(15);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+static END: OnceLock<Instant> = OnceLock::new();
+
+/// Nothing waits any longer than for so long from now on.
+pub fn end_after(limit: Duration) {
+    END.get_or_init(|| Instant::now() + limit);
+}
 
 /// From now on SIGINT and SIGTERM end what waits, so that all that was started is ended in order.
 pub fn listen_for_interruption() {
@@ -39,6 +50,14 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// Fails once there is nothing to wait for any more.
+pub fn go_on() -> anyhow::Result<()> {
+    ensure!(!interrupted(), "interrupted");
+    let is_over = END.get().is_some_and(|end| Instant::now() > *end);
+    ensure!(!is_over, "the time for the whole run is over");
+    Ok(())
+}
+
 /// Asks again and again until there is an answer.
 pub fn until<T>(
     what: &str,
@@ -51,7 +70,7 @@ pub fn until<T>(
         if let Some(answer) = ask() {
             return Ok(answer);
         }
-        ensure!(!interrupted(), "interrupted");
+        go_on().with_context(|| format!("waiting for {what}"))?;
         if began.elapsed() > limit {
             bail!("waited {} s in vain for {what}", limit.as_secs());
         }
@@ -67,7 +86,7 @@ pub fn until<T>(
 pub fn pass(time: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
     while began.elapsed() < time {
-        ensure!(!interrupted(), "interrupted");
+        go_on()?;
         std::thread::park_timeout(PAUSE);
     }
     Ok(())

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{SHOWS, Scene, Schemas};
 use crate::{
-    events::{Kind, Stream, Writer, positions},
+    events::{Kind, Record, Stream, Writer, positions},
     plan::Step,
     wait,
 };
@@ -22,26 +22,39 @@ impl Scene {
         Ok(Writer { id, extra })
     }
 
-    /// Some events right away, and others with all that follows.
-    pub(super) fn write_with(&mut self, writer: Writer) -> anyhow::Result<()> {
-        for _ in 0..50 {
-            self.sender.send_written_with(Stream::Positions, Kind::Sound, writer)?;
-        }
+    /// Some events right away, which it gives, and others with all that follows.
+    pub(super) fn write_with(&mut self, writer: Writer) -> anyhow::Result<Vec<Record>> {
+        let send = |_| self.sender.send_written_with(Stream::Positions, Kind::Sound, writer);
+        let records = (0..50).map(send).collect::<anyhow::Result<_>>()?;
         self.sender.write_with(Stream::Positions, writer);
-        Ok(())
+        Ok(records)
+    }
+
+    pub(super) fn use_new_schema(&mut self) -> anyhow::Result<String> {
+        let writer = self.evolve()?;
+        let records = self.write_with(writer)?;
+        self.until_rows(&records, "")?;
+        let (id, rows) = (writer.id, records.len());
+        Ok(format!(
+            "schema id {id}, one field more than the contract; {rows} of its events are rows"
+        ))
     }
 
     pub(super) fn register_late(&mut self, step: &Step) -> anyhow::Result<String> {
         let writer = Writer { id: self.schemas.last + 1, extra: self.schemas.extra + 1 };
+        // a registry that was just restarted is slow to register its first schema
+        self.fixture.register("positions-value", &positions(self.schemas.extra), "AVRO");
         let began = Instant::now();
-        for _ in 0..5 {
-            self.sender.send_written_with(Stream::Positions, Kind::LateSchema, writer)?;
-        }
+        let send = |_| self.sender.send_written_with(Stream::Positions, Kind::LateSchema, writer);
+        let records = (0..5).map(send).collect::<anyhow::Result<Vec<Record>>>()?;
         wait::pass(step.lasts)?;
         let registered = self.evolve()?;
         ensure!(registered == writer, "the registry gave {registered:?}, not {writer:?}");
+        let late = began.elapsed().as_secs_f64();
         self.sender.write_with(Stream::Positions, writer);
-        Ok(format!("id {} registered {:.1} s late", writer.id, began.elapsed().as_secs_f64()))
+        self.until_rows(&records, "")?;
+        let (id, rows) = (writer.id, records.len());
+        Ok(format!("id {id} registered {late:.1} s late; its {rows} events are rows"))
     }
 
     pub(super) fn unknown_schema(&mut self, step: &Step) -> anyhow::Result<String> {
@@ -70,22 +83,61 @@ impl Scene {
             Kind::TrailingBytes,
             Kind::ImpossibleSchema,
         ];
-        let (count, mut poisoned) = (600, 0);
+        let (count, mut poisoned) = (600, Vec::new());
         for _ in 0..count {
             let stream = Stream::ALL[usize::from(chance.random_bool(0.5))];
             let poison = chance.random_bool(2.0 / 3.0);
-            poisoned += usize::from(poison);
             let kind = unsound[chance.random_range(0..unsound.len())];
-            self.sender.send(stream, if poison { kind } else { Kind::Sound })?;
+            let record = self.sender.send(stream, if poison { kind } else { Kind::Sound })?;
+            poisoned.extend(poison.then_some(record));
         }
-        Ok(format!("{poisoned} unsound among {count}"))
+        self.until_dead_letters(&poisoned, "")?;
+        Ok(format!("{} unsound among {count} became dead letters", poisoned.len()))
     }
 
     pub(super) fn huge(&mut self) -> anyhow::Result<String> {
-        let kinds = [Kind::Huge, Kind::HugeAndBreaksRule, Kind::Huge];
-        for kind in kinds.into_iter().cycle().take(9) {
-            self.sender.send(Stream::Positions, kind)?;
+        let (mut sound, mut unsound) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            sound.push(self.sender.send(Stream::Positions, Kind::Huge)?);
+            unsound.push(self.sender.send(Stream::Positions, Kind::HugeAndBreaksRule)?);
+            sound.push(self.sender.send(Stream::Positions, Kind::Huge)?);
         }
-        Ok("6 sound, 3 that break a rule".into())
+        self.until_rows(&sound, "AND length(note) > 900000")?;
+        self.until_dead_letters(&unsound, "AND length(payload) > 900000")?;
+        let (rows, letters) = (sound.len(), unsound.len());
+        Ok(format!("{rows} became rows, {letters} that break a rule dead letters, all whole"))
+    }
+
+    /// Waits until positions have landed, as rows that a condition holds of.
+    fn until_rows(&self, records: &[Record], and: &str) -> anyhow::Result<()> {
+        let ids: Vec<String> = records.iter().map(|record| format!("'{}'", record.id())).collect();
+        let ids = ids.join(", ");
+        let rows = format!("SELECT count(*) FROM positions WHERE event_id IN ({ids}) {and}");
+        self.until_count("rows", &rows, records.len())
+    }
+
+    /// Waits until records are dead letters that a condition holds of.
+    fn until_dead_letters(&self, records: &[Record], and: &str) -> anyhow::Result<()> {
+        let places = wait::until("the broker to acknowledge some records", SHOWS, || {
+            self.sender.account().places(records)
+        })?;
+        let place = |(stream, partition, offset): &(Stream, i32, i64)| {
+            format!("('{}', {partition}, {offset})", stream.name())
+        };
+        let places: Vec<String> = places.iter().map(place).collect();
+        let places = places.join(", ");
+        let letters = format!(
+            "SELECT count(*) FROM dlq_events WHERE (stream, partition, \"offset\") IN ({places}) {and}"
+        );
+        self.until_count("dead letters", &letters, records.len())
+    }
+
+    fn until_count(&self, what: &str, query: &str, count: usize) -> anyhow::Result<()> {
+        let (count, mut seen) = (i64::try_from(count)?, 0);
+        let waited = wait::until(&format!("{count} {what}"), SHOWS, || {
+            seen = self.fixture.number(query);
+            (seen == count).then_some(())
+        });
+        waited.with_context(|| format!("there are {seen}"))
     }
 }

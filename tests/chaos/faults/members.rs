@@ -13,56 +13,84 @@ use rdkafka::{
 };
 
 use super::{MEMBERS, SHOWS, Scene};
-use crate::{events::Stream, members::Mark, plan::Step, wait};
+use crate::{
+    events::Stream,
+    members::{Mark, SESSION},
+    plan::Step,
+    wait,
+};
 
 /// How many members a storm brings together.
 const MOST_MEMBERS: usize = 4;
 
+/// How many records of a partition are read again at most once its offset is set back.
+const MOST_AGAIN: i64 = 10_000;
+
+/// How much earlier than it should the broker may miss a member.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// How long the broker may take to describe a group.
+const ANSWER: Duration = Duration::from_secs(5);
+
 impl Scene {
-    pub(super) fn kill_member(&mut self, step: &Step, mark: &Mark) -> anyhow::Result<String> {
+    pub(super) fn kill_member(&mut self, step: &Step) -> anyhow::Result<String> {
+        self.until_shared()?;
+        let mark = self.members.mark();
         let number = self.members.draw(step.seed).number;
-        wait::until("the member to have partitions", SHOWS, || {
-            self.members.draw(step.seed).has_partitions().then_some(())
-        })?;
         let had = self.members.kill(number)?;
         let again = self.not_committed(&had);
         self.redelivered += again;
         self.members.join(&self.fixture);
-        self.until_assigned(mark, None)?;
+        self.until_taken_over(&mark, &had, number)?;
         Ok(format!(
-            "ended by signal 9; its {} partitions were assigned anew, with {again} records to be read again",
+            "ended by signal 9; its {} partitions went to others, with {again} records to be read again",
             had.len()
         ))
     }
 
-    pub(super) fn terminate_member(&mut self, step: &Step, mark: &Mark) -> anyhow::Result<String> {
-        let number = self.members.draw(step.seed).number;
+    pub(super) fn terminate_member(&mut self, step: &Step) -> anyhow::Result<String> {
+        self.until_shared()?;
+        let mark = self.members.mark();
+        let member = self.members.draw(step.seed);
+        let (number, had) = (member.number, member.partitions());
         let took = self.members.terminate(number)?;
         self.members.join(&self.fixture);
-        self.until_assigned(mark, None)?;
-        Ok(format!("exit code 0 after {:.1} s, batches in hand finished", took.as_secs_f64()))
+        self.until_taken_over(&mark, &had, number)?;
+        Ok(format!(
+            "exit code 0 after {:.1} s, batches in hand finished; its {} partitions went to others",
+            took.as_secs_f64(),
+            had.len()
+        ))
     }
 
-    pub(super) fn freeze_member(&mut self, step: &Step, mark: &Mark) -> anyhow::Result<String> {
-        let began = Instant::now();
+    pub(super) fn freeze_member(&mut self, step: &Step) -> anyhow::Result<String> {
+        self.until_shared()?;
+        let (mark, began) = (self.members.mark(), Instant::now());
         let member = self.members.draw(step.seed);
-        let number = member.number;
+        let (number, had) = (member.number, member.partitions());
         member.freeze();
-        let taken = self.until_assigned(mark, Some(number)).map(|()| began.elapsed());
+        let taken = self.until_taken_over(&mark, &had, number).map(|()| began.elapsed());
         let passed = wait::pass(step.lasts.saturating_sub(began.elapsed()));
         self.members.draw(step.seed).thaw();
         let taken = taken.and_then(|taken| passed.map(|()| taken))?;
-        wait::until("the thawed member to be told", SHOWS, || {
-            let told = |line: &str| line.contains("partitions taken away");
-            self.members.said(mark, told)
+        // the broker counts from the last heartbeat
+        let (session, heartbeat) = SESSION;
+        let least = session.saturating_sub(heartbeat).saturating_sub(SLACK);
+        ensure!(taken >= least, "taken over after {taken:?}: not because its session was over");
+        let told = ["partitions taken away", "partitions assigned"];
+        let streams: BTreeSet<Stream> = had.iter().map(|(stream, _)| *stream).collect();
+        wait::until("the thawed member to be told and to join again", SHOWS, || {
+            let mut streams = streams.iter();
+            streams.all(|stream| self.members.said_by(number, &mark, *stream, &told)).then_some(())
         })?;
         Ok(format!(
-            "its partitions went to another after {:.1} s; thawed, it was told and joined again",
+            "its {} partitions went to another after {:.1} s; thawed, it was told and joined again",
+            had.len(),
             taken.as_secs_f64()
         ))
     }
 
-    pub(super) fn storm(&mut self, step: &Step, mark: &Mark) -> anyhow::Result<String> {
+    pub(super) fn storm(&mut self, step: &Step) -> anyhow::Result<String> {
         let mut chance = StdRng::seed_from_u64(step.seed);
         let (mut joined, mut left, mut killed) = (0, 0, 0);
         for _ in 0..chance.random_range(6..=8) {
@@ -91,25 +119,45 @@ impl Scene {
             self.members.terminate(number)?;
             left += 1;
         }
-        self.until_assigned(mark, None)?;
-        Ok(format!("{joined} joined, {left} left, {killed} killed"))
+        self.until_shared()?;
+        Ok(format!(
+            "{joined} joined, {left} left, {killed} killed; then every member had partitions"
+        ))
     }
 
     /// Commits lower offsets in the name of the groups, as an operator does who resets them.
     pub(super) fn set_back(&mut self, step: &Step) -> anyhow::Result<String> {
         let mut chance = StdRng::seed_from_u64(step.seed);
+        wait::until("dead letters that can be read again", SHOWS, || {
+            (self.fixture.number("SELECT count(*) FROM dlq_events") > 100).then_some(())
+        })?;
         self.members.terminate_all()?;
-        let mut again = 0;
+        let (mut again, mut letters) = (0, 0);
         for ((stream, partition), next) in self.next_offsets() {
-            let to = next - chance.random_range(next / 10..=next / 2);
+            let most = (next / 2).min(MOST_AGAIN);
+            let to = next - chance.random_range(most / 5..=most);
             again += next - to;
+            letters += self.fixture.number(&format!(
+                "SELECT count(*) FROM dlq_events WHERE stream = '{}' AND partition = {partition} \
+                 AND \"offset\" >= {to}",
+                stream.name()
+            ));
             self.commit(stream, partition, to)?;
         }
+        ensure!(
+            again > 0 && letters > 0,
+            "{again} records and {letters} dead letters to read again"
+        );
         self.redelivered += again;
+        let reader = self.members.join_and_say_statements(&self.fixture);
+        wait::until("what is dead-lettered to be read again", SHOWS, || {
+            (self.members.found_again(reader) >= letters).then_some(())
+        })?;
         for _ in 0..MEMBERS {
             self.members.join(&self.fixture);
         }
-        Ok(format!("{again} records to be read again"))
+        self.members.terminate(reader)?;
+        Ok(format!("{again} records were read again, {letters} dead letters among them"))
     }
 
     /// Commits an offset, as soon as the group is empty: a member that was killed is missed for a
@@ -128,9 +176,33 @@ impl Scene {
         Ok(())
     }
 
-    fn until_assigned(&self, mark: &Mark, but: Option<usize>) -> anyhow::Result<()> {
-        wait::until("partitions to be assigned anew", SHOWS, || {
-            (self.members.assigned_since(mark, but) > 0).then_some(())
+    /// Waits until every member has partitions and the broker counts no member that is gone.
+    fn until_shared(&self) -> anyhow::Result<()> {
+        let groups = Stream::ALL.map(|stream| self.sender.topic(stream));
+        let consumer: BaseConsumer = self.fixture.client().set("group.id", &groups[0]).create()?;
+        let is_stable = |group: &String| {
+            let list = consumer.fetch_group_list(Some(group), ANSWER).ok()?;
+            let group = list.groups().first()?;
+            let members = group.members().len();
+            Some(group.state() == "Stable" && members == self.members.count())
+        };
+        wait::until("every member to have partitions", SHOWS, || {
+            let is_so = self.members.share_all()
+                && groups.iter().all(|group| is_stable(group) == Some(true));
+            is_so.then_some(())
+        })
+    }
+
+    /// Waits until what a member had was assigned to others.
+    fn until_taken_over(
+        &self,
+        mark: &Mark,
+        had: &BTreeSet<(Stream, i32)>,
+        number: usize,
+    ) -> anyhow::Result<()> {
+        ensure!(!had.is_empty(), "member {number} had no partitions");
+        wait::until("partitions to be taken over", SHOWS, || {
+            had.is_subset(&self.members.taken_over(mark, number)).then_some(())
         })
     }
 

@@ -27,7 +27,10 @@ impl Scene {
         let is_it = |line: &str| {
             let line = line.to_lowercase();
             // two members that touch the same buckets: no fault of ours
-            line.contains("waiting") && line.contains(&what) && !line.contains("40p01")
+            line.contains("waiting for")
+                && line.contains("error=")
+                && line.contains(&what)
+                && !line.contains("40p01")
         };
         let waiting = format!("a member to complain about {what}");
         let line = wait::until(&waiting, SHOWS, || self.members.said(mark, is_it))?;
@@ -60,14 +63,14 @@ impl Scene {
     pub(super) fn freeze_kafka(&mut self, step: &Step) -> anyhow::Result<String> {
         self.services.freeze("kafka");
         // what was on its way is told to the producer
-        wait::pass(Duration::from_millis(300))?;
+        let arrived = wait::pass(Duration::from_secs(1));
         let sent = |sender: &Sender| sender.account().sent().iter().sum::<i64>();
         let (before, delivered) = (sent(&self.sender), self.sender.account().delivered());
         let passed = wait::pass(step.lasts);
         let waiting = sent(&self.sender) - before;
         let told = self.sender.account().delivered() - delivered;
         self.services.thaw("kafka");
-        passed?;
+        arrived.and(passed)?;
         ensure!(waiting > 0 && told == 0, "{waiting} sent, {told} acknowledged by a frozen broker");
         Ok(format!("{waiting} sent, none acknowledged for {:.1} s", step.lasts.as_secs_f64()))
     }
@@ -77,7 +80,7 @@ impl Scene {
         self.services.freeze("registry");
         let said = self
             .write_with(writer)
-            .and_then(|()| self.complaint("registry", mark))
+            .and_then(|_| self.complaint("registry", mark))
             .and_then(|said| wait::pass(step.lasts).map(|()| said));
         self.services.thaw("registry");
         said
