@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, mpsc::channel},
     time::{Duration, Instant},
 };
 
@@ -41,6 +41,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
 /// How long Kafka may take to show that it is not away.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// How long leaving the group may take.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// How often it is asked for that.
 const LOOK: Duration = Duration::from_secs(5);
@@ -85,8 +88,25 @@ impl Poller {
         }
         // the batches in hand are finished, and nothing new is begun
         self.progress.revoke(PATIENCE);
-        // one that is away would be waited for
-        self.commit(if self.away.is_some() { CommitMode::Async } else { CommitMode::Sync });
+        self.commit(CommitMode::Sync);
+        // what can't be committed is read again; closing would wait for it
+        _ = self.progress.take_landed();
+        self.close();
+    }
+
+    /// Leaves the group. librdkafka waits for the answer to commits that are under way, for as long
+    /// as Kafka is away; nobody else needs to.
+    fn close(self) {
+        let Poller { consumer, stream, .. } = self;
+        let (closed, is_closed) = channel();
+        std::thread::spawn(move || {
+            drop(consumer);
+            // whoever has stopped waiting does not listen
+            _ = closed.send(());
+        });
+        if is_closed.recv_timeout(CLOSE).is_err() {
+            tracing::warn!(stream, "the group does not answer; it notices later that we have left");
+        }
     }
 
     /// Takes a step towards reading what is ours.
@@ -179,7 +199,11 @@ impl Poller {
             && self.progress.is_idle()
     }
 
+    /// Waits with it while Kafka is away: librdkafka would hold on to it, and could not be closed.
     fn commit(&self, mode: CommitMode) {
+        if self.away.is_some() {
+            return;
+        }
         let offsets = self.progress.take_landed();
         commit(&self.consumer, &self.topic, &offsets, mode);
     }
