@@ -35,7 +35,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::panic, reason = "what is caught")]
     fn a_panic_is_caught_and_the_next_call_is_as_good() {
         assert_eq!(caught(|| -> i32 { panic!("foreign bytes") }), None);
         assert_eq!(caught(|| 7), Some(7));
