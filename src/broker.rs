@@ -11,6 +11,7 @@ use rdkafka::{
     client::DefaultClientContext,
     config::RDKafkaLogLevel,
     error::KafkaError,
+    metadata::Metadata,
     types::RDKafkaErrorCode,
 };
 
@@ -154,6 +155,18 @@ impl Broker {
         for (key, value) in &self.properties {
             config.set(key, value.expose());
         }
+    }
+}
+
+/// The partitions of the one topic that metadata were asked for; none where there is no such topic.
+pub(crate) fn partitions(metadata: &Metadata) -> anyhow::Result<Option<Vec<i32>>> {
+    let Some(topic) = metadata.topics().first() else { return Ok(None) };
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Ok(Some(topic.partitions().iter().map(|partition| partition.id()).collect())),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Ok(None)
+        }
+        Some(error) => bail!("Kafka says of the topic \"{}\": {error}", topic.name()),
     }
 }
 

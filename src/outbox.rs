@@ -6,7 +6,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::anyhow;
 use futures::future::join_all;
 use rdkafka::{
     error::KafkaError,
@@ -19,8 +18,12 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::Broker, contract::Contract, failure::Failure, retry::Backoff, sink::headers_from_json,
-    sql::for_work,
+    broker::Broker,
+    contract::Contract,
+    failure::Failure,
+    retry::Backoff,
+    sink::headers_from_json,
+    sql::{for_work, within},
 };
 
 /// How many dead letters are under way at once.
@@ -139,16 +142,15 @@ impl Outbox {
     }
 
     async fn publish_all(&self) -> Result<(), Failure> {
-        let late = |_| Failure::Dependency(anyhow!("Postgres took longer than {ANSWER:?}"));
         let name = format!("sluicegate {} outbox", self.contract.stream);
         // it waits for the broker's acknowledgement in the middle of a transaction
         let options = for_work(&self.postgres, &name, "90s");
-        let connected = timeout(ANSWER, PgConnection::connect_with(&options)).await;
-        let mut connection = connected.map_err(late)??;
+        let connecting = async { Ok(PgConnection::connect_with(&options).await?) };
+        let mut connection = within(ANSWER, connecting).await?;
         let (mut after, mut failed) = (0, None);
         loop {
             let some = self.publish_some(&mut connection, after, &mut failed);
-            match timeout(ANSWER, some).await.map_err(late)?? {
+            match within(ANSWER, some).await? {
                 Some(last) => after = last,
                 None => break,
             }

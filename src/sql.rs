@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::tls;
+use crate::{failure::Failure, tls};
 
 /// How long Postgres may take to answer when we start.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -39,6 +39,17 @@ pub fn for_work(options: &PgConnectOptions, name: &str, idle: &str) -> PgConnect
         // a plan made when a table was small would compare each of its rows with each of ours
         ("plan_cache_mode", "force_custom_plan"),
     ])
+}
+
+/// What comes of work on Postgres that may take so long; a dependency's failure where it takes
+/// longer.
+pub async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Failure::Dependency(anyhow!("Postgres took longer than {limit:?}")))
+    })
 }
 
 /// What a person has to do about a connection that waiting does not bring; none where it may.

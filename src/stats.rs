@@ -2,19 +2,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
-    types::RDKafkaErrorCode as Code,
 };
 use serde::Serialize;
 use sqlx::{PgConnection, Row as _, postgres::PgConnectOptions};
 
 use crate::{
-    broker::{Broker, no_committed_offsets},
+    broker::{Broker, no_committed_offsets, partitions},
     contract::{ColumnType, Contract},
     sql::{connect, quoted, said},
 };
@@ -158,18 +157,11 @@ async fn label_counts(
 fn lag(broker: &Broker, group: &str, topic: &str) -> anyhow::Result<i64> {
     let consumer: BaseConsumer = broker.consumer(group).create()?;
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
-    let topic_metadata = metadata.topics().first().context("the topic is missing")?;
-    match topic_metadata.error().map(Code::from) {
-        None => {}
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-            bail!("the topic \"{topic}\" is missing")
-        }
-        Some(error) => bail!("Kafka says of the topic \"{topic}\": {error}"),
-    }
+    let Some(partitions) = partitions(&metadata)? else {
+        bail!("the topic \"{topic}\" is missing");
+    };
     let mut list = TopicPartitionList::new();
-    for partition in topic_metadata.partitions() {
-        list.add_partition(topic, partition.id());
-    }
+    partitions.into_iter().for_each(|partition| _ = list.add_partition(topic, partition));
     let committed = consumer.committed_offsets(list, ANSWER).map_err(|error| {
         let said = no_committed_offsets(group, &error);
         anyhow::Error::new(error).context(said)

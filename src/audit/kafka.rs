@@ -20,7 +20,7 @@ use super::{
     figures::Place,
 };
 use crate::{
-    broker::{Broker, no_committed_offsets},
+    broker::{Broker, no_committed_offsets, partitions},
     panics::caught,
 };
 
@@ -77,14 +77,7 @@ impl Kafka<'_> {
     fn partitions(&self, topic: &str) -> anyhow::Result<Vec<i32>> {
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER);
         let metadata = metadata.map_err(|error| away(&error))?;
-        let Some(topic) = metadata.topics().first() else { return Ok(Vec::new()) };
-        match topic.error().map(RDKafkaErrorCode::from) {
-            None => Ok(topic.partitions().iter().map(|partition| partition.id()).collect()),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                Ok(Vec::new())
-            }
-            Some(error) => bail!("Kafka says of the topic \"{}\": {error}", topic.name()),
-        }
+        Ok(partitions(&metadata)?.unwrap_or_default())
     }
 
     /// What a group has committed, where it has.

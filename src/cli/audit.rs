@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{logging, stats::GroupArgs};
+use super::{
+    logging,
+    stats::{Look, LookArgs},
+};
 use crate::{
     audit::{AuditOptions, Report, accept_gaps, audit, render},
-    broker::Broker,
-    config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs},
+    config::ConfigFile,
 };
 
 /// Exit code: something is missing.
@@ -43,16 +45,7 @@ pub(super) struct AuditArgs {
     accept_gaps: bool,
 
     #[command(flatten)]
-    group: GroupArgs,
-
-    #[command(flatten)]
-    contracts: ContractArgs,
-
-    #[command(flatten)]
-    kafka: KafkaArgs,
-
-    #[command(flatten)]
-    postgres: PostgresArgs,
+    look: LookArgs,
 }
 
 impl AuditArgs {
@@ -73,16 +66,14 @@ impl AuditArgs {
     }
 
     async fn audit(&self, file: &ConfigFile) -> anyhow::Result<Report> {
-        let contracts = self.contracts.read(file, &self.streams)?;
-        let broker = Broker::new(self.kafka.properties(file)?)?;
-        let postgres = self.postgres.options()?;
+        let Look { contracts, broker, postgres, group_prefix } =
+            self.look.open(file, &self.streams)?;
         if self.accept_gaps {
             for contract in &contracts {
                 let accepted = accept_gaps(&postgres, contract).await?;
                 tracing::info!(stream = contract.stream, accepted, "gaps accepted");
             }
         }
-        let group_prefix = self.group.group_prefix.clone();
         let options = AuditOptions { group_prefix, drained: self.drained };
         audit(&contracts, &postgres, &broker, &options).await
     }

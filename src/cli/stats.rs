@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::{
     broker::Broker,
     config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs},
+    contract::Contract,
     stats::{render, stats},
 };
 
@@ -21,6 +23,42 @@ pub(super) struct GroupArgs {
         value_name = "PREFIX"
     )]
     pub(super) group_prefix: String,
+}
+
+/// Where those look who change nothing: at streams, their groups, Kafka and Postgres.
+#[derive(Debug, Args)]
+pub(super) struct LookArgs {
+    #[command(flatten)]
+    group: GroupArgs,
+
+    #[command(flatten)]
+    contracts: ContractArgs,
+
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    #[command(flatten)]
+    postgres: PostgresArgs,
+}
+
+/// What is looked at.
+pub(super) struct Look {
+    pub(super) contracts: Vec<Contract>,
+    pub(super) broker: Broker,
+    pub(super) postgres: PgConnectOptions,
+    pub(super) group_prefix: String,
+}
+
+impl LookArgs {
+    /// Reads the contracts of `streams`, and how the services are reached.
+    pub(super) fn open(&self, file: &ConfigFile, streams: &[String]) -> anyhow::Result<Look> {
+        Ok(Look {
+            contracts: self.contracts.read(file, streams)?,
+            broker: Broker::new(self.kafka.properties(file)?)?,
+            postgres: self.postgres.options()?,
+            group_prefix: self.group.group_prefix.clone(),
+        })
+    }
 }
 
 /// Show what landed and what did not: rows, labels, duplicates, dead letters, lag
@@ -38,24 +76,14 @@ pub(super) struct StatsArgs {
     json: bool,
 
     #[command(flatten)]
-    group: GroupArgs,
-
-    #[command(flatten)]
-    contracts: ContractArgs,
-
-    #[command(flatten)]
-    kafka: KafkaArgs,
-
-    #[command(flatten)]
-    postgres: PostgresArgs,
+    look: LookArgs,
 }
 
 impl StatsArgs {
     pub(super) async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
-        let contracts = self.contracts.read(file, &self.streams)?;
-        let broker = Broker::new(self.kafka.properties(file)?)?;
-        let options = self.postgres.options()?;
-        let all = stats(&contracts, &options, &broker, &self.group.group_prefix).await?;
+        let Look { contracts, broker, postgres, group_prefix } =
+            self.look.open(file, &self.streams)?;
+        let all = stats(&contracts, &postgres, &broker, &group_prefix).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&all)?);
         } else {

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::wait::until;
 use crate::{batch::DeadLetter, sink::Written};
 
 /// So many records without a valid one before, and the stream pauses.
@@ -108,15 +109,7 @@ impl Breaker {
 
     /// Waits while another sink task's batch is held back.
     pub(super) async fn until_closed(&self, task: usize) {
-        loop {
-            let mut told = std::pin::pin!(self.closed.notified());
-            // before looking, or what happens in between would go unnoticed
-            told.as_mut().enable();
-            if self.lock().opened_by.is_none_or(|other| other == task) {
-                return;
-            }
-            told.await;
-        }
+        until(&self.closed, || self.lock().opened_by.is_none_or(|other| other == task)).await;
     }
 
     /// No code panics while it holds the lock.

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::anyhow;
 use futures::FutureExt;
 use rdkafka::{
     TopicPartitionList,
@@ -20,13 +19,14 @@ use rdkafka::{
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Services;
+use super::{Services, wait::delay};
 use crate::{
     contract::Contract,
     failure::Failure,
     metrics,
-    retry::{Outage, TooLong},
+    retry::Outage,
     sink::{Place, begin},
+    sql::within,
 };
 
 /// How long Kafka may take for one answer.
@@ -139,27 +139,19 @@ impl Opening {
         let (on_gap, limit) = (self.services.options.on_gap, self.outage.attempt(LEDGER));
         // asked anew where the partitions are taken away meanwhile
         AbortOnDropHandle::new(Handle::current().spawn(async move {
-            let begun = begin(&postgres, &contract, &places, on_gap);
-            tokio::time::timeout(limit, begun).await.unwrap_or_else(|_| {
-                Err(Failure::Dependency(anyhow!("Postgres took longer than {limit:?}")))
-            })
+            within(limit, begin(&postgres, &contract, &places, on_gap)).await
         }))
     }
 
     fn failed(&mut self, what: &'static str, failure: Failure) -> Step {
-        let (stream, asked_for) = (&self.contract.stream, failure.retry_after());
-        let error = match failure {
-            Failure::Dependency(error) => error,
-            stop => return Step::Stop(stop.to_string()),
-        };
-        match self.outage.failed(asked_for) {
+        let stream = &self.contract.stream;
+        match delay(stream, what, failure, &mut self.outage) {
             Ok(delay) => {
-                tracing::warn!(stream, error = format!("{error:#}"), "waiting for {what}");
                 self.waiting.get_or_insert_with(|| metrics::waiting(stream, what));
                 self.state = State::Due(Instant::now() + delay);
                 Step::None
             }
-            Err(TooLong(limit)) => Step::Stop(format!("{what}: {}: {error:#}", TooLong(limit))),
+            Err(reason) => Step::Stop(reason),
         }
     }
 }

@@ -5,12 +5,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    pin::pin,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
+
+use super::wait::until;
 
 /// The state between the polling thread and the sink tasks.
 #[derive(Debug, Default)]
@@ -118,15 +119,7 @@ impl Progress {
 
     /// Waits until a batch's partitions are no longer ours, or the stream stops.
     pub(super) async fn until_given_up(&self, epoch: u64) {
-        loop {
-            let mut told = pin!(self.given_up.notified());
-            // before looking, or what happens in between would go unnoticed
-            told.as_mut().enable();
-            if !self.lock().goes_on(epoch) {
-                return;
-            }
-            told.await;
-        }
+        until(&self.given_up, || !self.lock().goes_on(epoch)).await;
     }
 
     /// From where each partition is read in this epoch.

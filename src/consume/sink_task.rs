@@ -26,6 +26,7 @@ use crate::{
     metrics,
     retry::Outage,
     sink::{Attempt, Sink, Written},
+    sql::within,
 };
 
 /// How long connecting may take.
@@ -67,6 +68,8 @@ enum Outcome {
     Landed(Written),
     /// The breaker opened: why, and for how long the stream pauses.
     HeldBack(String, Duration),
+    /// Not all of it was tried, and by now the breaker would let it pass.
+    Undecided,
     /// See [`Attempt::LedgerIsBehind`].
     LedgerIsBehind,
 }
@@ -86,7 +89,10 @@ impl SinkTask {
                 let outcome = self.decide_and_write(collected).await;
                 if let Err(abandoned) = outcome {
                     given_up = Some(epoch);
-                    self.let_others_go_on().await;
+                    // a batch that is given up holds nobody back
+                    if self.breaker.close(self.number) {
+                        self.unpause().await;
+                    }
                     if let Abandoned::Stop(reason) = abandoned {
                         progress.stop(reason);
                     }
@@ -142,10 +148,12 @@ impl SinkTask {
                 .preparer
                 .prepare(records, &lookups, OffsetDateTime::now_utc())
                 .map_err(|error| Abandoned::Stop(format!("{error:#}")))?;
-            self.breaker_closed(epoch).await?;
+            let closed = self.breaker.until_closed(self.number);
+            self.wait(epoch).unless_given_up(closed).await?;
             match self.write(&batch, &lookups, &next_offsets, epoch).await? {
                 Outcome::Landed(written) => break written,
                 Outcome::HeldBack(reason, probe) => self.hold_back(reason, probe, epoch).await?,
+                Outcome::Undecided => {}
                 Outcome::LedgerIsBehind => {
                     tracing::warn!(
                         stream = self.contract.stream,
@@ -161,7 +169,9 @@ impl SinkTask {
         self.reading.1.extend(&next_offsets);
         self.progress.landed(epoch, &next_offsets);
         if self.breaker.landed(self.number, &written) {
-            self.resume().await;
+            let stream = &self.contract.stream;
+            tracing::info!(stream, "the breaker is closed and the stream goes on");
+            self.unpause().await;
         }
         self.count(written);
         Ok(())
@@ -170,15 +180,10 @@ impl SinkTask {
     async fn look_up(&self, records: &[Record], epoch: u64) -> Result<Lookups, Abandoned> {
         let mut outage = Outage::new(self.services.options.max_outage);
         loop {
-            let looked_up = tokio::select! {
-                looked_up = self.preparer.look_up(records) => looked_up,
-                () = self.progress.until_given_up(epoch) => return Err(Abandoned::NotOurs),
-            };
-            match looked_up {
+            let wait = self.wait(epoch);
+            match wait.unless_given_up(self.preparer.look_up(records)).await? {
                 Ok(lookups) => return Ok(lookups),
-                Err(failure) => {
-                    self.wait(epoch).out("the schema registry", failure, &mut outage).await?;
-                }
+                Err(failure) => wait.out("the schema registry", failure, &mut outage).await?,
             }
         }
     }
@@ -197,21 +202,17 @@ impl SinkTask {
         loop {
             let limit = outage.attempt(WRITE);
             let attempt = tokio::select! {
-                attempt = timeout(limit, self.attempt(batch, lookups, &begins)) => attempt,
+                attempt = within(limit, self.attempt(batch, lookups, &begins)) => attempt,
                 // what is being written is finished, unless that takes too long
                 () = async {
                     progress.until_given_up(epoch).await;
                     tokio::time::sleep(PATIENCE).await;
                 } => return Err(Abandoned::NotOurs),
             };
-            let failure = match attempt {
-                Ok(Ok(outcome)) => return Ok(outcome),
-                Ok(Err(failure)) => failure,
-                Err(_) => {
-                    Failure::Dependency(anyhow::anyhow!("Postgres took longer than {limit:?}"))
-                }
-            };
-            self.wait(epoch).out("Postgres", failure, &mut outage).await?;
+            match attempt {
+                Ok(outcome) => return Ok(outcome),
+                Err(failure) => self.wait(epoch).out("Postgres", failure, &mut outage).await?,
+            }
         }
     }
 
@@ -248,9 +249,8 @@ impl SinkTask {
                 let dead_lettered = i64::try_from(refused.len()).unwrap_or(i64::MAX);
                 let tried = Written { inserted: landed, dead_lettered, ..Written::default() };
                 let judged = self.breaker.judge(self.number, &tried, &[&refused]);
-                Ok(judged.map_or(Outcome::LedgerIsBehind, |(reason, probe)| {
-                    Outcome::HeldBack(reason, probe)
-                }))
+                Ok(judged
+                    .map_or(Outcome::Undecided, |(reason, probe)| Outcome::HeldBack(reason, probe)))
             }
             Attempt::Ready { written, refused } => {
                 let letters = [batch.dead_letters.as_slice(), &refused];
@@ -261,15 +261,6 @@ impl SinkTask {
                 self.sink = Some(sink);
                 Ok(Outcome::Landed(written))
             }
-        }
-    }
-
-    /// Waits while another sink task's batch is held back.
-    async fn breaker_closed(&self, epoch: u64) -> Result<(), Abandoned> {
-        tokio::select! {
-            () = self.breaker.until_closed(self.number) => Ok(()),
-            () = self.progress.until_given_up(epoch) => Err(Abandoned::NotOurs),
-            () = self.stop.cancelled() => Err(Abandoned::NotOurs),
         }
     }
 
@@ -292,23 +283,13 @@ impl SinkTask {
         );
         metrics::breaker(stream, true);
         self.paused.note(&reason, probe).await;
-        self.wait(epoch).pause(probe).await
+        self.wait(epoch).unless_given_up(tokio::time::sleep(probe)).await
     }
 
-    /// What held the stream up has landed.
-    async fn resume(&self) {
-        let stream = &self.contract.stream;
-        tracing::info!(stream, "the breaker is closed and the stream goes on");
-        metrics::breaker(stream, false);
+    /// Others no longer see that the stream pauses.
+    async fn unpause(&self) {
+        metrics::breaker(&self.contract.stream, false);
         self.paused.forget().await;
-    }
-
-    /// A batch that is given up holds nobody back.
-    async fn let_others_go_on(&self) {
-        if self.breaker.close(self.number) {
-            metrics::breaker(&self.contract.stream, false);
-            self.paused.forget().await;
-        }
     }
 
     fn wait(&self, epoch: u64) -> Wait<'_> {

@@ -6,25 +6,22 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, Error};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio::{
-    sync::{Notify, mpsc::unbounded_channel},
-    time::timeout,
-};
+use tokio::sync::{Notify, mpsc::unbounded_channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Services, breaker::Breaker, group::Group, opening::Opening, paused::Paused, poll::Poller,
-    prepare::Preparer, progress::Progress, sink_task::SinkTask,
+    prepare::Preparer, progress::Progress, sink_task::SinkTask, wait::delay,
 };
 use crate::{
     contract::Contract,
-    failure::Failure,
     metrics,
     outbox::Outbox,
     retry::Outage,
     sink::{Written, has_landed},
+    sql::within,
     tables,
 };
 
@@ -138,26 +135,21 @@ async fn verify(
     services: &Services,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<bool>> {
-    let mut outage = Outage::new(services.options.max_outage);
+    let (stream, mut outage) = (&contract.stream, Outage::new(services.options.max_outage));
     loop {
-        let verified = async {
+        let verified = within(outage.attempt(VERIFY), async {
             tables::verify(&services.postgres, contract).await?;
             has_landed(&services.postgres, contract).await
-        };
-        let limit = outage.attempt(VERIFY);
-        let late = |_| Err(Failure::Dependency(anyhow!("Postgres took longer than {limit:?}")));
+        });
         let verified = tokio::select! {
-            verified = timeout(limit, verified) => verified.unwrap_or_else(late),
+            verified = verified => verified,
             () = stop.cancelled() => return Ok(None),
         };
         let failure = match verified {
             Ok(has_landed) => return Ok(Some(has_landed)),
-            Err(failure @ Failure::Dependency(_)) => failure,
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => failure,
         };
-        let (stream, text) = (&contract.stream, failure.to_string());
-        let delay = outage.failed(None).with_context(|| format!("Postgres: {text}"))?;
-        tracing::warn!(stream, error = text, "waiting for Postgres to begin");
+        let delay = delay(stream, "Postgres", failure, &mut outage).map_err(Error::msg)?;
         let _waiting = metrics::waiting(stream, "Postgres");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}

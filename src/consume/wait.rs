@@ -1,5 +1,8 @@
-//! Waiting for a dependency, while the batch in hand is ours.
+//! Waiting: for a dependency that is away, and for as long as the batch in hand is ours.
 
+use std::{pin::pin, time::Duration};
+
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
@@ -32,29 +35,55 @@ impl Wait<'_> {
         failure: Failure,
         outage: &mut Outage,
     ) -> Result<(), Abandoned> {
-        let asked_for = failure.retry_after();
-        let error = match failure {
-            Failure::Dependency(error) => error,
-            stop => return Err(Abandoned::Stop(stop.to_string())),
-        };
-        let delay = outage
-            .failed(asked_for)
-            .map_err(|too_long| Abandoned::Stop(format!("{what}: {too_long}: {error:#}")))?;
-        tracing::warn!(
-            stream = self.stream,
-            error = format!("{error:#}"),
-            "waiting for {what}; nothing is lost, and nothing is dead-lettered for it"
-        );
+        let delay = delay(self.stream, what, failure, outage).map_err(Abandoned::Stop)?;
         let _waiting = metrics::waiting(self.stream, what);
-        self.pause(delay).await
+        self.unless_given_up(tokio::time::sleep(delay)).await
     }
 
-    /// Lets a time pass, unless the batch is given up before.
-    pub(super) async fn pause(&self, time: std::time::Duration) -> Result<(), Abandoned> {
+    /// What comes of something, unless the batch is given up before.
+    pub(super) async fn unless_given_up<T>(
+        &self,
+        something: impl Future<Output = T>,
+    ) -> Result<T, Abandoned> {
         tokio::select! {
-            () = tokio::time::sleep(time) => Ok(()),
+            outcome = something => Ok(outcome),
             () = self.progress.until_given_up(self.epoch) => Err(Abandoned::NotOurs),
             () = self.stop.cancelled() => Err(Abandoned::NotOurs),
         }
+    }
+}
+
+/// How long to wait before what failed is tried again; why the stream must stop where it is not.
+pub(super) fn delay(
+    stream: &str,
+    what: &str,
+    failure: Failure,
+    outage: &mut Outage,
+) -> Result<Duration, String> {
+    let asked_for = failure.retry_after();
+    let error = match failure {
+        Failure::Dependency(error) => error,
+        stop => return Err(stop.to_string()),
+    };
+    let delay =
+        outage.failed(asked_for).map_err(|too_long| format!("{what}: {too_long}: {error:#}"))?;
+    tracing::warn!(
+        stream,
+        error = format!("{error:#}"),
+        "waiting for {what}; nothing is lost, and nothing is dead-lettered for it"
+    );
+    Ok(delay)
+}
+
+/// Waits until something is so; whoever makes it so tells `told`.
+pub(super) async fn until(told: &Notify, is_so: impl Fn() -> bool) {
+    loop {
+        let mut notified = pin!(told.notified());
+        // before looking, or what happens in between would go unnoticed
+        notified.as_mut().enable();
+        if is_so() {
+            return;
+        }
+        notified.await;
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -213,17 +212,12 @@ impl Members {
 impl Member {
     /// SIGSTOP.
     pub fn freeze(&self) {
-        self.signal("STOP");
+        self.process.signal("STOP");
     }
 
     /// SIGCONT.
     pub fn thaw(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        self.process.signal("CONT");
     }
 
     /// The partitions that it has.
