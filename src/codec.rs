@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod cell;
 mod json;
 mod measure;
 mod nesting;
@@ -18,6 +19,7 @@ use apache_avro::{
 };
 use serde_json::Value as Json;
 
+pub use cell::{Cell, Instant, cells};
 pub use json::{event_to_json, value_to_json};
 pub use nesting::{DEEPEST, Unbounded, bounded};
 
