@@ -186,7 +186,7 @@ pub async fn migrate(
     if !dry_run && migrated.refusals.is_empty() {
         let mut transaction = connection.begin().await?;
         for statement in &migrated.statements {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str()))
+            sqlx::raw_sql(statement)
                 .execute(&mut *transaction)
                 .await
                 .map_err(|error| anyhow!("Postgres refused: {statement}: {}", said(&error)))?;
@@ -204,7 +204,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &str) -> anyhow::R
         return Ok(());
     }
     let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map_err(|error| {
+    sqlx::raw_sql(&sql).execute(connection).await.map_err(|error| {
         let (schema, said) = (quoted(schema), said(&error));
         anyhow!("the schema {schema} can't be created: {said}; create it, or grant the privilege")
     })?;

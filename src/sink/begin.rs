@@ -115,7 +115,7 @@ async fn next_offsets(
         "SELECT partition, next_offset FROM ledger WHERE stream = $1 AND topic = $2 \
          AND partition = ANY ($3) ORDER BY partition {lock}"
     );
-    let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    let rows = sqlx::query_as(&sql)
         .bind(&contract.stream)
         .bind(&contract.topic.name)
         .bind(places.iter().map(|place| place.partition).collect::<Vec<i32>>())

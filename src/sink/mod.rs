@@ -18,7 +18,11 @@ use std::{
     ops::Range,
 };
 
-use sqlx::{Connection, PgConnection, Row as _, postgres::PgConnectOptions};
+use sqlx::{
+    Connection, Executor, PgConnection, Postgres, Row as _,
+    postgres::{PgArguments, PgConnectOptions},
+    query::Query,
+};
 
 pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
@@ -235,19 +239,10 @@ impl Sink {
     async fn land_part(&mut self, part: Option<&Range<usize>>) -> Result<Vec<(i32, i64)>, Failure> {
         let Statements { all, part: by_number, after, .. } = &self.statements;
         let landing = if part.is_some() { by_number } else { all };
-        let query = |sql: &str| {
-            let query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
-            match part {
-                Some(part) => {
-                    query.bind(row_number(part.start)).bind(row_number(part.end.saturating_sub(1)))
-                }
-                None => query,
-            }
-        };
         for statement in &landing.before {
-            query(statement).execute(&mut self.connection).await?;
+            numbered(statement, part).execute(&mut self.connection).await?;
         }
-        let inserted = query(&landing.land).fetch_all(&mut self.connection).await?;
+        let inserted = numbered(&landing.land, part).fetch_all(&mut self.connection).await?;
         for statement in after {
             execute(&mut self.connection, statement).await?;
         }
@@ -276,6 +271,17 @@ impl<'b> Staged<'b> {
     }
 }
 
+/// A statement, for all that is staged or for a part of it.
+fn numbered<'q>(sql: &'q str, part: Option<&Range<usize>>) -> Query<'q, Postgres, PgArguments> {
+    let query = sqlx::query(sql);
+    match part {
+        Some(part) => {
+            query.bind(row_number(part.start)).bind(row_number(part.end.saturating_sub(1)))
+        }
+        None => query,
+    }
+}
+
 fn count(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
@@ -287,6 +293,6 @@ fn row_number(number: usize) -> i32 {
 
 /// Runs statements that this program wrote, without preparing them.
 async fn execute(connection: &mut PgConnection, sql: &str) -> Result<(), Failure> {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    connection.execute(sql).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 use anyhow::anyhow;
 use refinery::Migration;
 use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
-use sqlx::{Connection, PgConnection, Row as _};
+use sqlx::{Connection, Executor, PgConnection, Row as _};
 use time::OffsetDateTime;
 
 use crate::sql::said;
@@ -70,7 +70,7 @@ impl AsyncTransaction for Refinery<'_> {
         let mut transaction = self.0.begin().await?;
         let mut count = 0;
         for query in queries {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(query)).execute(&mut *transaction).await?;
+            transaction.execute(query).await?;
             count += 1;
         }
         transaction.commit().await?;
@@ -80,7 +80,7 @@ impl AsyncTransaction for Refinery<'_> {
 
 impl AsyncQuery<Vec<Migration>> for Refinery<'_> {
     async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, Self::Error> {
-        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(query)).fetch_all(&mut *self.0).await?;
+        let rows = self.0.fetch_all(query).await?;
         let migration = |row: &sqlx::postgres::PgRow| {
             let wrong = |error: String| sqlx::Error::Decode(error.into());
             let applied_on: String = row.try_get(2)?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value as Json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::{
@@ -101,7 +101,7 @@ impl Verdict {
         // the very first id is the nil one
         let mut page = sql.replace("event_id > $1", "event_id >= $1");
         loop {
-            let query = sqlx::query_as::<_, Found>(AssertSqlSafe(page));
+            let query = sqlx::query_as::<_, Found>(&page);
             let rows = query.bind(last).fetch_all(&mut *connection).await?;
             for (id, owner, zone, kpi, value, time, label, note) in &rows {
                 let (owner, zone, kpi) = (owner.clone(), zone.clone(), kpi.clone());
@@ -159,7 +159,7 @@ impl Verdict {
             bucket.2 = bucket.2.min(row.value);
             bucket.3 = bucket.3.max(row.value);
         }
-        let query = sqlx::query_as::<_, Found>(AssertSqlSafe(stream.aggregate()));
+        let query = sqlx::query_as::<_, Found>(stream.aggregate());
         for (minute, one, two, count, sum, min, max) in query.fetch_all(connection).await? {
             let key = (minute, one, two);
             let bucket = right.remove(&key).unwrap_or_default();
@@ -320,6 +320,6 @@ impl Expected {
 async fn connect(fixture: &Fixture) -> sqlx::Result<PgConnection> {
     let mut connection = PgConnection::connect(fixture.address("DATABASE_URL")).await?;
     let sql = format!("SET search_path TO \"{}\"", fixture.prefix);
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+    sqlx::raw_sql(&sql).execute(&mut connection).await?;
     Ok(connection)
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use crate::{events::Stream, load::Sender};
@@ -77,8 +77,7 @@ impl Seen {
                     Some(open) => open,
                     None => PgConnection::connect(url).await?,
                 };
-                let landed: Vec<(String, i64)> =
-                    sqlx::query_as(AssertSqlSafe(query)).fetch_all(&mut open).await?;
+                let landed: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(&mut open).await?;
                 Ok::<_, sqlx::Error>((open, landed))
             };
             let delivered = sender.account().delivered();

@@ -20,7 +20,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use serde_json::{Value as Json, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up on it.
@@ -333,7 +333,7 @@ impl Fixture {
     pub fn try_sql(&self, sql: &str) -> Result<(), sqlx::Error> {
         self.runtime.block_on(async {
             let mut connection = self.connect().await;
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await
+            sqlx::raw_sql(sql).execute(&mut connection).await
         })?;
         Ok(())
     }
@@ -343,7 +343,7 @@ impl Fixture {
         self.runtime.block_on(async {
             let mut connection = self.connect().await;
             let sql = format!("BEGIN; {sql}");
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            sqlx::raw_sql(&sql).execute(&mut connection).await.unwrap();
             connection
         })
     }
@@ -377,7 +377,7 @@ impl Fixture {
         let sql = format!("SELECT to_jsonb(row) FROM ({query}) AS row");
         self.runtime.block_on(async {
             let mut connection = self.connect().await;
-            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap()
+            sqlx::query_scalar(&sql).fetch_all(&mut connection).await.unwrap()
         })
     }
 
@@ -386,7 +386,7 @@ impl Fixture {
         let sql = format!("SELECT ({query})::bigint");
         self.runtime.block_on(async {
             let mut connection = self.connect().await;
-            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap()
+            sqlx::query_scalar(&sql).fetch_one(&mut connection).await.unwrap()
         })
     }
 
@@ -414,7 +414,7 @@ impl Fixture {
         let mut connection = self.runtime.block_on(self.connect());
         let mut number = 0;
         let found = poll(|| {
-            let asked = sqlx::query_scalar(AssertSqlSafe(sql.as_str())).fetch_one(&mut connection);
+            let asked = sqlx::query_scalar(&sql).fetch_one(&mut connection);
             number = self.runtime.block_on(asked).unwrap();
             will_do(number).then_some(number)
         });
@@ -444,7 +444,7 @@ impl Fixture {
         let url = self.address("DATABASE_URL");
         let mut connection = PgConnection::connect(url).await.unwrap();
         let sql = format!("SET search_path TO \"{}\"", self.prefix);
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(&sql).execute(&mut connection).await.unwrap();
         connection
     }
 }

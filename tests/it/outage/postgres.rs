@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use super::{CONSUME, Member, produced_on, small_disk::SmallDisk};
 use crate::{
@@ -215,6 +215,6 @@ impl Others {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE application_name LIKE 'sluicegate %'";
         let one = self.connections.first_mut().unwrap();
-        self.runtime.block_on(sqlx::raw_sql(AssertSqlSafe(sql)).execute(one)).unwrap();
+        self.runtime.block_on(sqlx::raw_sql(sql).execute(one)).unwrap();
     }
 }
