@@ -1,5 +1,7 @@
 //! What moves through the pipeline together: records as Kafka gave them, and what became of each.
 
+use std::ops::Range;
+
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
@@ -71,15 +73,15 @@ pub struct DeadLetter {
     pub attempts: u32,
 }
 
-/// One event as a row of its table.
+/// One event as a row of its table. Its bytes are in [`Batch::bytes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The record's index in the batch.
     pub record: usize,
-    /// The columns, as COPY's binary format has them.
-    pub columns: Vec<u8>,
-    /// The idempotency key's bytes, by which rows are told apart and put in order.
-    pub id: Vec<u8>,
+    /// Where its columns are, as COPY's binary format has them.
+    pub columns: Range<usize>,
+    /// Where the idempotency key is, by which rows are told apart and put in order.
+    pub id: Range<usize>,
     /// When the event happened, in microseconds since 1970.
     pub time: Option<i64>,
     /// Rows of the same batch with the same id, which land only if this one is refused: the best
@@ -95,6 +97,20 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Rows with distinct ids, sorted by id, so that two sinks lock the same rows in one order.
     pub rows: Vec<Row>,
+    /// The columns of all rows, one behind the other.
+    pub bytes: Vec<u8>,
     /// What does not land.
     pub dead_letters: Vec<DeadLetter>,
+}
+
+impl Batch {
+    /// A row's columns, each with its length.
+    pub fn columns(&self, row: &Row) -> &[u8] {
+        self.bytes.get(row.columns.clone()).unwrap_or_default()
+    }
+
+    /// A row's idempotency key.
+    pub fn id(&self, row: &Row) -> &[u8] {
+        self.bytes.get(row.id.clone()).unwrap_or_default()
+    }
 }

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::distinct::Rows;
+use super::distinct::distinct;
 use crate::{
     batch::{Batch, DeadLetter, Headers, Record, Row},
     check::check,
@@ -103,16 +103,16 @@ impl Preparer {
             encoder: RowEncoder::new(&self.contract)?,
         };
         let mut batch = Batch { records, ..Batch::default() };
-        let mut rows = Rows::new(self.contract.on_conflict);
+        let mut rows = Vec::with_capacity(batch.records.len());
         for (index, record) in batch.records.iter().enumerate() {
-            match work.row(record) {
-                Ok(row) => rows.add(Row { record: index, ..row }),
+            match work.row(record, &mut batch.bytes) {
+                Ok(row) => rows.push(Row { record: index, ..row }),
                 Err((rejection, known)) => {
                     batch.dead_letters.push(work.dead_letter(index, record, rejection, known));
                 }
             }
         }
-        batch.rows = rows.sorted();
+        batch.rows = distinct(rows, &batch.bytes, self.contract.on_conflict);
         Ok(batch)
     }
 
@@ -156,13 +156,18 @@ struct Work<'b> {
 }
 
 impl Work<'_> {
-    fn row(&self, record: &Record) -> Result<Row, (Rejection, Known)> {
+    fn row(&self, record: &Record, bytes: &mut Vec<u8>) -> Result<Row, (Rejection, Known)> {
         let mut known = Known { attempts: 1, ..Known::default() };
-        let decided = self.decide(record, &mut known);
+        let decided = self.decide(record, &mut known, bytes);
         decided.map_err(|rejection| (rejection, known))
     }
 
-    fn decide(&self, record: &Record, known: &mut Known) -> Result<Row, Rejection> {
+    fn decide(
+        &self,
+        record: &Record,
+        known: &mut Known,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Row, Rejection> {
         let (id, body) = wire::split(record.value.as_deref())
             .map_err(|error| Rejection::new(Stage::Wire, error.reason(), error.to_string()))?;
         known.schema_id = Some(id);
@@ -178,12 +183,17 @@ impl Work<'_> {
             }
             None => return Err(Rejection::new(Stage::Decode, "unknown_schema_id", id.to_string())),
         };
-        let decided = self.decide_event(record, &event);
+        let decided = self.decide_event(record, &event, bytes);
         known.event = Some(event);
         decided
     }
 
-    fn decide_event(&self, record: &Record, event: &[(String, Value)]) -> Result<Row, Rejection> {
+    fn decide_event(
+        &self,
+        record: &Record,
+        event: &[(String, Value)],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Row, Rejection> {
         let encode = |labels: &[Value]| {
             self.encoder.encode(event, labels, coordinates(self.contract, record))
         };
@@ -196,6 +206,12 @@ impl Work<'_> {
         })?;
         let row = encode(&labels)?;
         let EncodedRow { columns, id, time } = row;
+        let mut append = |part: &[u8]| {
+            let start = bytes.len();
+            bytes.extend_from_slice(part);
+            start..bytes.len()
+        };
+        let (columns, id) = (append(&columns), append(&id));
         Ok(Row { record: 0, columns, id, time, spares: Vec::new() })
     }
 

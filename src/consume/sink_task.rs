@@ -25,7 +25,7 @@ use crate::{
     failure::Failure,
     metrics,
     retry::Outage,
-    sink::{Attempt, Sink, Written},
+    sink::{Attempt, Recent, Sink, Written},
     sql::within,
 };
 
@@ -51,6 +51,8 @@ pub(super) struct SinkTask {
     /// The first record of the next batch, where it came in another epoch.
     pub(super) next: Option<Handed>,
     pub(super) sink: Option<Sink>,
+    /// What this task landed lately.
+    pub(super) recent: Recent,
     /// The epoch that is being written, and from where each partition's next batch begins in it.
     pub(super) reading: (u64, BTreeMap<i32, i64>),
     pub(super) written: Written,
@@ -243,7 +245,7 @@ impl SinkTask {
             }
         };
         let enough = |landed, refused| self.breaker.is_enough(landed, refused);
-        match sink.write(contract, batch, begins, &refuse, &enough).await? {
+        match sink.write(contract, batch, begins, &mut self.recent, &refuse, &enough).await? {
             Attempt::LedgerIsBehind => Ok(Outcome::LedgerIsBehind),
             Attempt::Hopeless { landed, refused } => {
                 let dead_lettered = i64::try_from(refused.len()).unwrap_or(i64::MAX);
@@ -258,6 +260,7 @@ impl SinkTask {
                     return Ok(Outcome::HeldBack(reason, probe));
                 }
                 sink.commit().await?;
+                self.recent.landed(batch.rows.iter().map(|row| batch.id(row)));
                 self.sink = Some(sink);
                 Ok(Outcome::Landed(written))
             }

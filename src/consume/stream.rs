@@ -20,7 +20,7 @@ use crate::{
     metrics,
     outbox::Outbox,
     retry::Outage,
-    sink::{Written, has_landed},
+    sink::{Recent, Written, has_landed},
     sql::within,
     tables,
 };
@@ -97,6 +97,7 @@ async fn run_stream(
             stop: stop.clone(),
             next: None,
             sink: None,
+            recent: Recent::default(),
             reading: (0, BTreeMap::new()),
             written: Written::default(),
         };

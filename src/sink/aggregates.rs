@@ -7,15 +7,26 @@ use crate::{
 
 /// Adds the rows of `from`, named `fresh`, to an aggregate, in the order of its keys.
 pub(super) fn add(contract: &Contract, aggregate: &Aggregate, from: &str) -> String {
+    merge(aggregate, &grouped(contract, aggregate, from))
+}
+
+/// Adds rows of the aggregate that are in another table.
+pub(super) fn add_partial(aggregate: &Aggregate, table: &str) -> String {
+    let columns = aggregate_columns(aggregate);
+    let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+    merge(aggregate, &format!("SELECT {names} FROM {table}"))
+}
+
+/// Adds the rows of a query with the aggregate's columns, one a key, to the aggregate.
+fn merge(aggregate: &Aggregate, query: &str) -> String {
     let (agg, keys) = (quoted(&aggregate.table), keys(aggregate));
     let sums = sums(aggregate);
     let columns: Vec<&str> = sums.iter().map(|sum| sum.column.as_str()).collect();
     let merged: Vec<String> =
         sums.iter().map(|sum| format!("{} = {}", sum.column, sum.merged)).collect();
     format!(
-        "INSERT INTO {agg} AS kept ({keys}, {}) {} ORDER BY {} ON CONFLICT ({keys}) DO UPDATE SET {}",
+        "INSERT INTO {agg} AS kept ({keys}, {}) {query} ORDER BY {} ON CONFLICT ({keys}) DO UPDATE SET {}",
         columns.join(", "),
-        grouped(contract, aggregate, from),
         key_positions(aggregate),
         merged.join(", ")
     )

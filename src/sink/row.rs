@@ -23,7 +23,8 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const EPOCH_DAYS: i32 = 10_957;
 
 /// What Postgres's timestamps reach, in microseconds since 2000: 4713 BC up to 294277 AD.
-const TIMESTAMPS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+pub(super) const TIMESTAMPS: std::ops::Range<i64> =
+    -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
 /// What its dates reach, in days since 2000: 4713 BC up to 5874898 AD.
 const DATES: std::ops::Range<i32> = -2_451_545..2_145_031_949;

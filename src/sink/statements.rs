@@ -1,8 +1,8 @@
 //! The statements with which one stream's rows are written, built once from its contract.
 
-use super::aggregates;
+use super::{aggregates, aggregates::aggregate_columns, tally::Plan};
 use crate::{
-    contract::{Column, Contract, OnConflict},
+    contract::{Aggregate, Column, Contract, OnConflict},
     sql::{quoted, quoted_list},
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Statements {
     /// Temporary tables, once a connection.
     pub(super) prepare: String,
     /// `COPY` into the staging table.
-    pub(super) copy: String,
+    pub(super) stage: String,
     /// For all that is staged.
     pub(super) all: Landing,
     /// For the rows numbered from `$1` to `$2`.
@@ -35,6 +35,33 @@ pub(super) struct Statements {
     pub(super) prepare_parts: String,
     /// Whether writers of this stream must take turns.
     pub(super) exclusive: bool,
+    /// Past the staging table, where the contract's rows may go that way.
+    pub(super) direct: Option<Direct>,
+}
+
+/// Straight into the table.
+#[derive(Debug, Clone)]
+pub(super) struct Direct {
+    /// How many columns the table has.
+    pub(super) columns: i16,
+    /// `COPY` into the table.
+    pub(super) copy: String,
+    /// `COPY` of numbered rows into the staging table.
+    pub(super) stage: String,
+    /// Lands what is staged, and gives the numbers of those that were new.
+    pub(super) land_staged: String,
+    /// One an aggregate.
+    pub(super) merges: Vec<Merge>,
+}
+
+/// What some rows add to an aggregate, into it.
+#[derive(Debug, Clone)]
+pub(super) struct Merge {
+    pub(super) plan: Plan,
+    /// `COPY` into the temporary table of such rows.
+    pub(super) copy: String,
+    /// From there into the aggregate.
+    pub(super) merge: String,
 }
 
 /// From staging into the table.
@@ -73,11 +100,17 @@ impl Statements {
                 after.push(format!("DELETE FROM {touched}"));
             }
         }
+        let direct = Direct::new(contract, &columns);
+        for (index, aggregate) in contract.aggregates.iter().enumerate() {
+            if direct.is_some() {
+                prepare.push_str(&temporary(&partial(index), &aggregate_columns(aggregate)));
+            }
+        }
         let part = format!("(SELECT * FROM {STAGING} WHERE {NUMBER} BETWEEN $1 AND $2)");
         Statements {
             columns: i16::try_from(columns.len().saturating_add(2)).unwrap_or(i16::MAX),
             prepare,
-            copy: format!("COPY {STAGING} ({SLOT}, {NUMBER}, {names}) FROM STDIN (FORMAT binary)"),
+            stage: format!("COPY {STAGING} ({SLOT}, {NUMBER}, {names}) FROM STDIN (FORMAT binary)"),
             all: Landing::new(contract, &columns, STAGING),
             part: Landing::new(contract, &columns, &part),
             after,
@@ -86,8 +119,57 @@ impl Statements {
                  CREATE INDEX IF NOT EXISTS {STAGING}_row ON {STAGING} ({NUMBER})"
             ),
             exclusive,
+            direct,
         }
     }
+}
+
+impl Direct {
+    /// None where an event that is newer replaces another, or where only Postgres can add up.
+    fn new(contract: &Contract, columns: &[Column]) -> Option<Direct> {
+        if contract.on_conflict == OnConflict::Latest {
+            return None;
+        }
+        let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+        let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
+        let plans = Plan::all(contract)?;
+        let merge = |(index, (plan, aggregate)): (usize, (Plan, &Aggregate))| {
+            let (partial, columns) = (partial(index), aggregate_columns(aggregate));
+            let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+            Merge {
+                plan,
+                copy: format!("COPY {partial} ({names}) FROM STDIN (FORMAT binary)"),
+                merge: aggregates::add_partial(aggregate, &partial),
+            }
+        };
+        Some(Direct {
+            columns: i16::try_from(columns.len()).ok()?,
+            copy: format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)"),
+            stage: format!("COPY {STAGING} ({NUMBER}, {names}) FROM STDIN (FORMAT binary)"),
+            land_staged: format!(
+                "WITH landed AS (INSERT INTO {table} ({names}) SELECT {names} FROM {STAGING} \
+                 ON CONFLICT ({id}) DO NOTHING RETURNING {id}) \
+                 SELECT staged.{NUMBER} FROM landed JOIN {STAGING} AS staged USING ({id})"
+            ),
+            merges: plans.into_iter().zip(&contract.aggregates).enumerate().map(merge).collect(),
+        })
+    }
+}
+
+/// The temporary table of what some rows add to an aggregate.
+fn partial(index: usize) -> String {
+    format!("sluicegate_partial_{index}")
+}
+
+/// Makes a temporary table that is empty at the end of a transaction.
+fn temporary(name: &str, columns: &[Column]) -> String {
+    let columns: Vec<String> =
+        columns.iter().map(|c| format!("{} {}", quoted(&c.name), c.kind)).collect();
+    format!(
+        ";\nDROP TABLE IF EXISTS pg_temp.{name};\n\
+         CREATE TEMPORARY TABLE {name} ({}) ON COMMIT DELETE ROWS",
+        columns.join(", ")
+    )
 }
 
 impl Landing {
