@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
@@ -17,9 +18,9 @@ pub struct Record {
     /// When its producer or the broker says it was written, in milliseconds since 1970.
     pub timestamp: Option<i64>,
     /// The key's bytes.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// The value's bytes; none for a tombstone.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Bytes>,
     /// The headers, in order; names may repeat.
     pub headers: Headers,
 }
@@ -49,7 +50,7 @@ impl Record {
                 .sum(),
             Headers::Unreadable => 0,
         };
-        let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         std::mem::size_of::<Record>() + bytes(&self.key) + bytes(&self.value) + headers
     }
 }

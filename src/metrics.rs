@@ -6,7 +6,7 @@ use ::metrics::{counter, describe_counter, describe_gauge, gauge};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::sink::Written;
+use crate::sink::{Way, Written};
 
 const RECORDS: &str = "sluicegate_records_total";
 const BATCHES: &str = "sluicegate_batches_total";
@@ -24,7 +24,10 @@ pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
         RECORDS,
         "Offsets by what became of them; redelivered ones are not counted again"
     );
-    describe_counter!(BATCHES, "Batches that landed");
+    describe_counter!(
+        BATCHES,
+        "Batches that landed, by the way they went: direct into the table, or staged"
+    );
     describe_counter!(EXPIRED, "Offsets that Kafka deleted before they were read");
     describe_gauge!(WAITING, "Tasks that wait for a dependency that is away");
     describe_gauge!(
@@ -35,7 +38,7 @@ pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// A batch landed.
-pub(crate) fn landed(stream: &str, written: &Written) {
+pub(crate) fn landed(stream: &str, written: &Written, way: Way) {
     let Written { inserted, duplicate, dead_lettered, skipped } = *written;
     for (outcome, records) in [
         ("inserted", inserted),
@@ -46,7 +49,7 @@ pub(crate) fn landed(stream: &str, written: &Written) {
         let records = u64::try_from(records).unwrap_or_default();
         counter!(RECORDS, "stream" => stream.to_owned(), "outcome" => outcome).increment(records);
     }
-    counter!(BATCHES, "stream" => stream.to_owned()).increment(1);
+    counter!(BATCHES, "stream" => stream.to_owned(), "way" => way.name()).increment(1);
 }
 
 /// Kafka deleted offsets that nobody had read.

@@ -5,6 +5,7 @@
 //! records to; a partition always goes to the same task, which keeps its order.
 
 mod breaker;
+mod collect;
 mod distinct;
 mod group;
 mod opening;

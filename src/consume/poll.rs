@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use rdkafka::{
     Message, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult},
-    message::BorrowedMessage,
     metadata::Metadata,
     types::RDKafkaErrorCode,
 };
@@ -34,7 +34,7 @@ use crate::{batch::Record, failure::Failure, metrics, retry::TooLong};
 const POLL: Duration = Duration::from_millis(50);
 
 /// How many records are polled before offsets and limits are looked at again.
-const BURST: usize = 256;
+const BURST: usize = 1_000;
 
 /// How long a full sink task is waited for before its partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
@@ -48,8 +48,15 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// How often it is asked for that.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A record on its way to a sink task, with the epoch it was polled in.
-pub(super) type Handed = (u64, Record);
+/// Records on their way to a sink task.
+#[derive(Debug)]
+pub(super) struct Handed {
+    /// The epoch that they were polled in.
+    pub(super) epoch: u64,
+    pub(super) records: Vec<Record>,
+    /// What they weigh in memory, in bytes.
+    pub(super) bytes: usize,
+}
 
 /// The polling thread's own.
 pub(super) struct Poller {
@@ -71,6 +78,8 @@ pub(super) struct Poller {
     pub(super) full_since: Option<Instant>,
     /// Sink tasks whose partitions are paused.
     pub(super) paused: BTreeSet<usize>,
+    /// Where the next messages are copied to.
+    pub(super) piece: BytesMut,
 }
 
 impl Poller {
@@ -152,17 +161,17 @@ impl Poller {
     }
 
     fn poll(&mut self, epoch: &mut u64) {
-        let mut bytes = 0;
-        for _ in 0..BURST {
-            if bytes >= self.options.batch_bytes {
-                break;
-            }
-            let polled = self.consumer.poll(POLL);
+        let mut burst = Burst::new(self.tasks.len());
+        while burst.records < BURST && burst.bytes < self.options.batch_bytes {
+            // what is in hand does not wait for more
+            let patience = if burst.records == 0 { POLL } else { Duration::ZERO };
+            let polled = self.consumer.poll(patience);
             if self.progress.epoch() != *epoch {
                 *epoch = self.progress.epoch();
                 self.opening.restart(self.progress.assigned().is_some());
                 self.at_end.clear();
                 self.paused.clear();
+                burst = Burst::new(self.tasks.len());
             }
             match polled {
                 None => break,
@@ -171,7 +180,7 @@ impl Poller {
                 Some(Ok(message)) => {
                     self.away = None;
                     self.at_end.remove(&message.partition());
-                    bytes += hand_over(&message, &self.tasks, &self.progress);
+                    burst.push(record(&message, &mut self.piece));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.away = None;
@@ -184,6 +193,7 @@ impl Poller {
                 }
             }
         }
+        burst.hand_over(&self.tasks, &self.progress);
     }
 
     fn is_over(&self) -> bool {
@@ -336,18 +346,38 @@ fn task_of(partition: i32, tasks: usize) -> usize {
     usize::try_from(partition).unwrap_or(0) % tasks.max(1)
 }
 
-/// Gives a record to its partition's sink task; says what it weighs.
-fn hand_over(
-    message: &BorrowedMessage<'_>,
-    tasks: &[UnboundedSender<Handed>],
-    progress: &Progress,
-) -> usize {
-    let record = record(message);
-    let (task, weight) = (task_of(record.partition, tasks.len()), record.weight());
-    let epoch = progress.handed(task, weight);
-    let sent = tasks.get(task).map(|sender| sender.send((epoch, record)));
-    if !matches!(sent, Some(Ok(()))) {
-        progress.stop("a sink task has ended".to_owned());
+/// Records that were polled together, by sink task.
+struct Burst {
+    tasks: Vec<Handed>,
+    records: usize,
+    bytes: usize,
+}
+
+impl Burst {
+    fn new(tasks: usize) -> Burst {
+        let none = || Handed { epoch: 0, records: Vec::new(), bytes: 0 };
+        Burst { tasks: std::iter::repeat_with(none).take(tasks).collect(), records: 0, bytes: 0 }
     }
-    weight
+
+    fn push(&mut self, record: Record) {
+        let task = task_of(record.partition, self.tasks.len());
+        self.records = self.records.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(record.weight());
+        if let Some(handed) = self.tasks.get_mut(task) {
+            handed.push(record);
+        }
+    }
+
+    /// Gives the records to their partitions' sink tasks.
+    fn hand_over(self, tasks: &[UnboundedSender<Handed>], progress: &Progress) {
+        for (number, (handed, task)) in self.tasks.into_iter().zip(tasks).enumerate() {
+            if handed.records.is_empty() {
+                continue;
+            }
+            let epoch = progress.handed(number, handed.records.len(), handed.bytes);
+            if task.send(Handed { epoch, ..handed }).is_err() {
+                progress.stop("a sink task has ended".to_owned());
+            }
+        }
+    }
 }

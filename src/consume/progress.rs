@@ -79,11 +79,11 @@ impl Progress {
         self.lock().epoch
     }
 
-    /// Counts a record that a task is handed, and gives the epoch it belongs to.
-    pub(super) fn handed(&self, task: usize, bytes: usize) -> u64 {
+    /// Counts records that a task is handed, and gives the epoch they belong to.
+    pub(super) fn handed(&self, task: usize, records: usize, bytes: usize) -> u64 {
         let mut state = self.lock();
         if let Some(load) = state.tasks.get_mut(task) {
-            load.records += 1;
+            load.records += records;
             load.bytes += bytes;
         }
         state.epoch
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_batch_of_partitions_taken_away_is_neither_begun_nor_committed() {
         let progress = Progress::new(1);
-        let epoch = progress.handed(0, 10);
+        let epoch = progress.handed(0, 1, 10);
         progress.revoke(Duration::ZERO);
         assert!(progress.begin(epoch).is_none());
         progress.landed(epoch, &BTreeMap::from([(0, 5)]));
@@ -261,7 +261,7 @@ mod tests {
     fn what_was_polled_before_partitions_are_opened_anew_does_not_count() {
         let progress = Progress::new(1);
         progress.assign(BTreeSet::from([0]));
-        let epoch = progress.handed(0, 10);
+        let epoch = progress.handed(0, 1, 10);
         progress.reopen();
         assert!(progress.must_reopen() && progress.begin(epoch).is_some());
         progress.opened(BTreeMap::from([(0, 3)]));
@@ -293,10 +293,10 @@ mod tests {
     #[test]
     fn a_task_is_full_by_records_or_by_bytes_and_has_room_at_half() {
         let progress = Progress::new(2);
-        progress.handed(1, 100);
+        progress.handed(1, 1, 100);
         assert!(progress.is_full(1, 1, 1_000) && progress.is_full(1, 10, 100));
         assert!(!progress.is_full(1, 2, 101) && !progress.is_full(0, 1, 1));
-        progress.handed(1, 100);
+        progress.handed(1, 1, 100);
         assert!(!progress.has_room(1, 4, 10_000));
         progress.finished(1, 1, 100);
         assert!(progress.has_room(1, 4, 10_000));

@@ -1,5 +1,6 @@
 //! A message of librdkafka's as a record of ours.
 
+use bytes::BytesMut;
 use rdkafka::{
     Message,
     message::{BorrowedMessage, Headers as _},
@@ -10,14 +11,24 @@ use crate::{
     panics::caught,
 };
 
-/// Copies a message out of librdkafka's memory.
-pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
+/// How much memory is asked for at once, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// Copies a message out of librdkafka's memory, into a piece that many messages share.
+pub(super) fn record(message: &BorrowedMessage<'_>, piece: &mut BytesMut) -> Record {
+    let mut copied = |bytes: &[u8]| {
+        if piece.capacity() < bytes.len() {
+            piece.reserve(bytes.len().max(PIECE));
+        }
+        piece.extend_from_slice(bytes);
+        piece.split().freeze()
+    };
     Record {
         partition: message.partition(),
         offset: message.offset(),
         timestamp: message.timestamp().to_millis(),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
+        key: message.key().map(&mut copied),
+        value: message.payload().map(&mut copied),
         headers: headers(message),
     }
 }

@@ -7,13 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, Error};
+use bytes::BytesMut;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio::sync::{Notify, mpsc::unbounded_channel};
+use tokio::sync::{
+    Notify,
+    mpsc::{channel, unbounded_channel},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Services, breaker::Breaker, group::Group, opening::Opening, paused::Paused, poll::Poller,
-    prepare::Preparer, progress::Progress, sink_task::SinkTask, wait::delay,
+    Services, breaker::Breaker, collect::Collector, group::Group, opening::Opening, paused::Paused,
+    poll::Poller, prepare::Preparer, progress::Progress, sink_task::SinkTask, wait::delay,
 };
 use crate::{
     contract::Contract,
@@ -27,6 +31,19 @@ use crate::{
 
 /// How long looking at the tables may take.
 const VERIFY: Duration = Duration::from_secs(60);
+
+/// What the parts of one stream's pipeline share.
+pub(super) struct Stream {
+    pub(super) contract: Arc<Contract>,
+    pub(super) services: Arc<Services>,
+    pub(super) preparer: Preparer,
+    pub(super) progress: Arc<Progress>,
+    pub(super) breaker: Breaker,
+    pub(super) paused: Paused,
+    /// Told when there are new dead letters to publish.
+    pub(super) dead_letters: Arc<Notify>,
+    pub(super) stop: CancellationToken,
+}
 
 /// How a stream's run went.
 #[derive(Debug, Clone)]
@@ -63,15 +80,15 @@ async fn run_stream(
         return Ok((Written::default(), None));
     };
     // a pause that a run noted that is over
-    let paused = Arc::new(Paused::new(services.postgres.clone(), contract.stream.clone()));
+    let paused = Paused::new(services.postgres.clone(), contract.stream.clone());
     paused.forget().await;
     let options = services.options.clone();
     let tasks = options.sink_tasks.max(1);
     let progress = Arc::new(Progress::new(tasks));
     let consumer = subscribe(&contract, &services, progress.clone())?;
     let policy = options.unknown_schema;
-    let breaker = Arc::new(Breaker::new(options.breaker, has_landed));
-    let preparer = Arc::new(Preparer::new(contract.clone(), services.registry.clone(), policy));
+    let breaker = Breaker::new(options.breaker, has_landed);
+    let preparer = Preparer::new(contract.clone(), services.registry.clone(), policy);
     let dead_letters = Arc::new(Notify::new());
     let outbox_stop = CancellationToken::new();
     let outbox =
@@ -79,23 +96,28 @@ async fn run_stream(
     let tracker = TaskTracker::new();
     let publishing = tracker.spawn(outbox.run(dead_letters.clone(), outbox_stop.clone()));
 
+    let stream = Arc::new(Stream {
+        contract: contract.clone(),
+        services: services.clone(),
+        preparer,
+        progress: progress.clone(),
+        breaker,
+        paused,
+        dead_letters,
+        stop: stop.clone(),
+    });
     let mut senders = Vec::new();
-    let mut sinks = Vec::new();
+    let (mut collectors, mut sinks) = (Vec::new(), Vec::new());
     for number in 0..tasks {
         let (sender, records) = unbounded_channel();
+        let (batches, collected) = channel(1);
         senders.push(sender);
+        let collector = Collector { stream: stream.clone(), records, rest: None, batches };
+        collectors.push(tracker.spawn(collector.run()));
         let task = SinkTask {
             number,
-            contract: contract.clone(),
-            services: services.clone(),
-            preparer: preparer.clone(),
-            progress: progress.clone(),
-            breaker: breaker.clone(),
-            paused: paused.clone(),
-            outbox: dead_letters.clone(),
-            records,
-            stop: stop.clone(),
-            next: None,
+            stream: stream.clone(),
+            batches: collected,
             sink: None,
             recent: Recent::default(),
             reading: (0, BTreeMap::new()),
@@ -117,10 +139,14 @@ async fn run_stream(
         at_end: BTreeSet::new(),
         full_since: None,
         paused: BTreeSet::new(),
+        piece: BytesMut::new(),
     };
     // the poller lets go of the sink tasks when it returns, and they end
     tokio::task::spawn_blocking(move || poller.run()).await.context("the poller panicked")?;
     let mut written = Written::default();
+    for collector in collectors {
+        collector.await.context("a collector panicked")?;
+    }
     for sink in sinks {
         written += sink.await.context("a sink task panicked")?;
     }

@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::progress::Progress;
+use super::{progress::Progress, stream::Stream};
 use crate::{failure::Failure, metrics, retry::Outage};
 
 /// Why a batch is not written.
@@ -19,15 +19,20 @@ pub(super) enum Abandoned {
 
 /// What somebody waits for, and until when it is worth it.
 pub(super) struct Wait<'w> {
-    /// The stream.
-    pub(super) stream: &'w str,
+    stream: &'w str,
     /// The epoch of the batch in hand.
-    pub(super) epoch: u64,
-    pub(super) progress: &'w Progress,
-    pub(super) stop: &'w CancellationToken,
+    epoch: u64,
+    progress: &'w Progress,
+    stop: &'w CancellationToken,
 }
 
-impl Wait<'_> {
+impl<'w> Wait<'w> {
+    /// For a stream's batch of one epoch.
+    pub(super) fn of(stream: &'w Stream, epoch: u64) -> Wait<'w> {
+        let Stream { contract, progress, stop, .. } = stream;
+        Wait { stream: &contract.stream, epoch, progress, stop }
+    }
+
     /// Waits before the next attempt, if there is to be one.
     pub(super) async fn out(
         &self,

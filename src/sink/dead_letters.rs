@@ -31,9 +31,9 @@ pub(super) async fn insert(
     if letters.is_empty() {
         return Ok(Vec::new());
     }
-    fn column<T>(
-        letters: &[(&Record, &DeadLetter)],
-        value: impl Fn(&Record, &DeadLetter) -> T,
+    fn column<'l, T>(
+        letters: &[(&'l Record, &'l DeadLetter)],
+        value: impl Fn(&'l Record, &'l DeadLetter) -> T,
     ) -> Vec<T> {
         letters.iter().map(|(record, letter)| value(record, letter)).collect()
     }
@@ -53,8 +53,8 @@ pub(super) async fn insert(
     .bind(&contract.topic.name)
     .bind(column(&letters, |record, _| record.partition))
     .bind(column(&letters, |record, _| record.offset))
-    .bind(column(&letters, |record, _| record.key.clone()))
-    .bind(column(&letters, |record, _| record.value.clone()))
+    .bind(column(&letters, |record, _| record.key.as_deref()))
+    .bind(column(&letters, |record, _| record.value.as_deref()))
     .bind(column(&letters, |record, _| headers_to_json(&record.headers)))
     .bind(column(&letters, |_, letter| letter.schema_id.map(i64::from)))
     .bind(column(&letters, |_, letter| letter.event_id.as_deref().map(text)))

@@ -52,6 +52,8 @@ pub enum Attempt {
     Ready {
         /// How its records end.
         written: Written,
+        /// How its rows landed.
+        way: Way,
         /// The dead letters of rows that the table refuses.
         refused: Vec<DeadLetter>,
     },
@@ -65,6 +67,25 @@ pub enum Attempt {
     /// The ledger lacks offsets before the batch: it was put back behind our back, as by restoring
     /// a backup. They have to be read again first.
     LedgerIsBehind,
+}
+
+/// How the rows of a batch get into the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Nearly all of them straight into it.
+    Direct,
+    /// By way of a temporary table.
+    Staged,
+}
+
+impl Way {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Direct => "direct",
+            Way::Staged => "staged",
+        }
+    }
 }
 
 /// Whether to try no more of a batch, after so many rows that the table took and so many that it
@@ -114,11 +135,14 @@ impl Sink {
             dead_letters::settled(&mut self.connection, contract, batch, &account).await?;
         let rows: Vec<Staged<'_>> =
             batch.rows.iter().filter_map(|row| Staged::first(row, &settled)).collect();
-        let (landed, refused) = match self.land_directly(batch, &rows, &mut account, recent).await?
-        {
-            true => (count(rows.len()), Vec::new()),
-            false => self.land_staged(batch, rows, &settled, &mut account, enough).await?,
-        };
+        let (way, landed, refused) =
+            if self.land_directly(batch, &rows, &mut account, recent).await? {
+                (Way::Direct, count(rows.len()), Vec::new())
+            } else {
+                let landing = self.land_staged(batch, rows, &settled, &mut account, enough);
+                let (landed, refused) = landing.await?;
+                (Way::Staged, landed, refused)
+            };
         let is_hopeless = enough(landed, count(refused.len()));
         let refused: Vec<DeadLetter> = refused
             .into_iter()
@@ -136,7 +160,7 @@ impl Sink {
                 .for_each(|(partition, offset)| account.dead_lettered(partition, offset));
         }
         let written = account.close(&mut self.connection, contract).await?;
-        Ok(Attempt::Ready { written, refused })
+        Ok(Attempt::Ready { written, way, refused })
     }
 
     /// Commits what was written last.

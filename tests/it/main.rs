@@ -19,6 +19,7 @@ mod contract_failures;
 mod contracts;
 mod dead_letters;
 mod decoded;
+mod direct;
 mod evolution;
 mod fates;
 mod gaps;

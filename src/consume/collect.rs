@@ -1,0 +1,165 @@
+//! The batches of one sink task: collected, and decided while the one before is written.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use time::OffsetDateTime;
+use tokio::{
+    sync::mpsc::{Sender, UnboundedReceiver},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    poll::Handed,
+    prepare::Lookups,
+    stream::Stream,
+    wait::{Abandoned, Wait},
+};
+use crate::{
+    batch::{Batch, Record},
+    retry::Outage,
+};
+
+/// One sink task's batches in the making.
+pub(super) struct Collector {
+    pub(super) stream: Arc<Stream>,
+    pub(super) records: UnboundedReceiver<Handed>,
+    /// What did not fit into the batch before.
+    pub(super) rest: Option<Handed>,
+    pub(super) batches: Sender<Collected>,
+}
+
+/// A batch of one epoch.
+pub(super) struct Collected {
+    pub(super) epoch: u64,
+    /// How many records it has,
+    pub(super) count: usize,
+    /// and what they weigh in memory, in bytes.
+    pub(super) bytes: usize,
+    /// One behind the last offset of each partition.
+    pub(super) next_offsets: BTreeMap<i32, i64>,
+    pub(super) decided: Result<Decided, Abandoned>,
+}
+
+/// A batch, and the writers' schemas that it was decoded with.
+pub(super) struct Decided {
+    pub(super) batch: Batch,
+    pub(super) lookups: Lookups,
+}
+
+impl Collector {
+    /// Runs until the poller lets go of it.
+    pub(super) async fn run(mut self) {
+        while let Some(handed) = self.collect().await {
+            let Handed { epoch, records, bytes } = handed;
+            let (count, mut next_offsets) = (records.len(), BTreeMap::new());
+            for record in &records {
+                let next = next_offsets.entry(record.partition).or_insert(0);
+                *next = record.offset.saturating_add(1).max(*next);
+            }
+            let decided = decide(&self.stream, records, epoch).await;
+            let collected = Collected { epoch, count, bytes, next_offsets, decided };
+            // the task waits for the next one for as long as this sends
+            _ = self.batches.send(collected).await;
+        }
+    }
+
+    /// The next batch: full, or as old as a batch may get.
+    async fn collect(&mut self) -> Option<Handed> {
+        let first = match self.rest.take() {
+            Some(rest) => rest,
+            None => self.records.recv().await?,
+        };
+        let options = &self.stream.services.options;
+        let deadline = Instant::now() + options.batch_time;
+        let mut batch = Handed { epoch: first.epoch, records: Vec::new(), bytes: 0 };
+        let mut next = Some(first);
+        while let Some(handed) = next.take() {
+            if handed.epoch != batch.epoch {
+                self.rest = Some(handed);
+                break;
+            }
+            self.rest = batch.add(handed, options.batch_rows, options.batch_bytes);
+            if self.rest.is_some() || batch.is_full(options.batch_rows, options.batch_bytes) {
+                break;
+            }
+            next = timeout_at(deadline, self.records.recv()).await.ok().flatten();
+        }
+        Some(batch)
+    }
+}
+
+impl Handed {
+    /// Takes as many records of another as there is room for, and gives back the rest.
+    fn add(&mut self, other: Handed, rows: usize, bytes: usize) -> Option<Handed> {
+        let Handed { epoch, records, .. } = other;
+        let mut records = records.into_iter();
+        while !self.is_full(rows, bytes)
+            && let Some(record) = records.next()
+        {
+            self.push(record);
+        }
+        let mut rest = Handed { epoch, records: Vec::new(), bytes: 0 };
+        records.for_each(|record| rest.push(record));
+        (!rest.records.is_empty()).then_some(rest)
+    }
+
+    fn is_full(&self, rows: usize, bytes: usize) -> bool {
+        self.records.len() >= rows || self.bytes >= bytes
+    }
+
+    pub(super) fn push(&mut self, record: Record) {
+        self.bytes = self.bytes.saturating_add(record.weight());
+        self.records.push(record);
+    }
+}
+
+/// Decides a batch; waits for a registry that is away.
+pub(super) async fn decide(
+    stream: &Stream,
+    records: Vec<Record>,
+    epoch: u64,
+) -> Result<Decided, Abandoned> {
+    let lookups = look_up(stream, &records, epoch).await?;
+    let now = OffsetDateTime::now_utc();
+    let batch = stream.preparer.prepare(records, &lookups, now);
+    let batch = batch.map_err(|error| Abandoned::Stop(format!("{error:#}")))?;
+    Ok(Decided { batch, lookups })
+}
+
+async fn look_up(stream: &Stream, records: &[Record], epoch: u64) -> Result<Lookups, Abandoned> {
+    let mut outage = Outage::new(stream.services.options.max_outage);
+    loop {
+        let wait = Wait::of(stream, epoch);
+        match wait.unless_given_up(stream.preparer.look_up(records)).await? {
+            Ok(lookups) => return Ok(lookups),
+            Err(failure) => wait.out("the schema registry", failure, &mut outage).await?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed(values: &[usize]) -> Handed {
+        let mut handed = Handed { epoch: 1, records: Vec::new(), bytes: 0 };
+        for (offset, size) in (0..).zip(values) {
+            let value = Some(vec![0; *size].into());
+            handed.push(Record { offset, value, ..Record::default() });
+        }
+        handed
+    }
+
+    #[test]
+    fn a_batch_ends_at_its_rows_or_bytes_and_the_rest_goes_into_the_next() {
+        let mut batch = handed(&[]);
+        let rest = batch.add(handed(&[1, 1, 1]), 2, 1_000_000).unwrap();
+        assert_eq!((batch.records.len(), rest.records[0].offset, rest.records.len()), (2, 2, 1));
+        let mut batch = handed(&[]);
+        let rest = batch.add(handed(&[100, 900, 5]), 10, 1_000).unwrap();
+        assert_eq!((batch.records.len(), rest.records.len()), (2, 1));
+        let whole = handed(&[100, 900, 5]).bytes;
+        assert_eq!(batch.bytes + rest.bytes, whole);
+        assert!(handed(&[]).add(handed(&[7, 7]), 3, 1_000_000).is_none());
+    }
+}

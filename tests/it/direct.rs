@@ -1,0 +1,144 @@
+//! Rows that are new as far as is known go straight into the table, and it makes no difference to
+//! what is in it.
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    audit::assert_complete,
+    avro::id,
+    support::{Fixture, readings},
+};
+
+/// Lands all there is, and gives the ways in which its batches went.
+fn drain(fixture: &Fixture) -> Vec<String> {
+    let args = ["consume", "--exit-when-drained", "--sink-tasks", "1", "--log", "sluicegate=debug"];
+    let ran = fixture.run(&args);
+    let batches = ran.stderr.lines().filter(|line| line.contains("batch landed"));
+    batches
+        .map(|line| line.split("way=\"").nth(1).unwrap().split('"').next().unwrap().to_owned())
+        .collect()
+}
+
+fn sample(n: u64, value: f64) -> Json {
+    json!({"event_id": id(n), "device": format!("d{}", n % 3), "ts": n * 20_000, "value": value})
+}
+
+fn produce(fixture: &Fixture, numbers: std::ops::Range<u64>) {
+    fixture.produce("readings", &numbers.map(|n| sample(n, 1.5)).collect::<Vec<_>>());
+}
+
+#[test]
+fn aggregates_that_are_added_up_on_the_way_are_those_that_the_rows_make() {
+    let mut contract = readings();
+    let numbers = ["an_int", "a_long", "a_float", "a_double"];
+    let fields = contract["fields"].as_array_mut().unwrap();
+    for number in numbers {
+        let kind = number.split('_').nth(1).unwrap();
+        fields.push(json!({"name": number, "type": kind}));
+        fields.push(json!({"name": format!("{number}_or_null"), "type": ["null", kind]}));
+    }
+    let date = json!({"type": "int", "logicalType": "date"});
+    fields.push(json!({"name": "zone", "type": ["null", "string"]}));
+    fields.push(json!({"name": "day", "type": ["null", date]}));
+    fields.push(json!({"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]}));
+    let or_null = numbers.map(|number| format!("{number}_or_null"));
+    let of: Vec<&str> = numbers.into_iter().chain(or_null.iter().map(String::as_str)).collect();
+    let attribute = &mut contract["sluicegate"];
+    attribute["time"] = json!("at");
+    attribute["aggregates"] = json!([
+        {"every": "7m", "by": ["zone", "is_high", "day"], "of": of},
+        {"every": "1d", "by": [], "of": ["a_long"]},
+    ]);
+    let fixture = Fixture::with_stream(contract);
+    let mut random = StdRng::seed_from_u64(7);
+    let mut event = |n: u64| {
+        let mut event = sample(n, random.random_range(0.0..160.0));
+        for (number, or_null) in numbers.iter().zip(&or_null) {
+            let mut number = || match *number {
+                "an_int" => json!(random.random::<i32>()),
+                // so large that the sum is beyond a bigint
+                "a_long" => json!(random.random::<i64>() | 1 << 61),
+                "a_float" => json!(random.random_range(-1e30_f32..1e30)),
+                _ => json!(random.random_range(-1e300..1e300)),
+            };
+            let (always, sometimes) = (number(), number());
+            event[*number] = always;
+            event[or_null] = if random.random_bool(0.3) { Json::Null } else { sometimes };
+        }
+        event["zone"] = [Json::Null, json!(""), json!("é")][n as usize % 3].clone();
+        event["day"] = [Json::Null, json!(-719_162)][n as usize % 2].clone();
+        // around 1970 and 2000, and where a bucket begins
+        let around = [0, 946_684_800_000_000, 946_857_600_000_000][random.random_range(0..3)];
+        event["at"] = match random.random_range(0..10) {
+            0 => Json::Null,
+            1 => json!(around),
+            _ => json!(around + random.random_range(-1_000_000_000_i64..1_000_000_000)),
+        };
+        event
+    };
+    for batch in 0..3 {
+        let events: Vec<Json> = (batch * 200..batch * 200 + 200).map(&mut event).collect();
+        fixture.produce("readings", &events);
+        let ways = drain(&fixture);
+        assert!(!ways.is_empty() && ways.iter().all(|way| way == "direct"), "{ways:?}");
+    }
+    assert_eq!(fixture.number("SELECT count(*) FROM readings"), 600);
+    assert_complete(&fixture);
+}
+
+#[test]
+fn what_landed_before_anybody_remembers_is_a_duplicate_all_the_same() {
+    let fixture = Fixture::with_stream(readings());
+    produce(&fixture, 0..50);
+    assert_eq!(drain(&fixture), ["direct"]);
+    produce(&fixture, 40..90);
+    assert_eq!(drain(&fixture), ["staged"]);
+    let ledger = fixture.ledger();
+    assert_eq!((ledger.inserted, ledger.duplicate), (90, 10));
+    assert_complete(&fixture);
+}
+
+#[test]
+fn what_is_remembered_holds_nobody_up() {
+    let fixture = Fixture::with_stream(readings());
+    let args = ["consume", "--sink-tasks", "1", "--batch-time", "1s", "--log", "sluicegate=debug"];
+    let mut running = fixture.start(&args);
+    for (end, total) in [(50, 50), (90, 100), (130, 150)] {
+        produce(&fixture, end - 50..end);
+        fixture
+            .wait_until("SELECT coalesce(sum(next_offset), 0) FROM ledger", |next| next == total);
+    }
+    assert_eq!(running.terminate(), Some(0));
+    let log = running.log();
+    assert!(log.contains("way=\"direct\"") && !log.contains("way=\"staged\""), "{log}");
+    let ledger = fixture.ledger();
+    assert_eq!((ledger.inserted, ledger.duplicate), (130, 20));
+    assert_complete(&fixture);
+}
+
+#[test]
+fn a_sum_beyond_its_type_is_left_to_postgres() {
+    let fixture = Fixture::with_stream(readings());
+    let large = |n: u64| json!({"event_id": id(n), "device": "d", "ts": 0, "value": 1e308});
+    fixture.produce("readings", &[large(1), large(2)]);
+    assert_eq!(drain(&fixture), ["staged"]);
+    assert_eq!(fixture.number("SELECT count(*) FROM readings"), 1);
+    let reasons = fixture.rows("SELECT reason FROM dlq_events");
+    assert_eq!(reasons, [json!({"reason": "sqlstate:22003"})]);
+    assert_complete(&fixture);
+}
+
+#[test]
+fn a_row_that_somebodys_trigger_drops_is_in_no_aggregate() {
+    let fixture = Fixture::with_stream(readings());
+    fixture.sql(
+        "CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+         CREATE TRIGGER drops BEFORE INSERT ON readings FOR EACH ROW WHEN (NEW.device = 'd1')
+         EXECUTE FUNCTION drop_it()",
+    );
+    produce(&fixture, 0..30);
+    assert_eq!(drain(&fixture), ["staged"]);
+    assert_eq!(fixture.number("SELECT count(*) FROM readings"), 20);
+    assert_eq!(fixture.number("SELECT sum(count)::bigint FROM agg_readings_minute"), 20);
+}
