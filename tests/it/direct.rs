@@ -55,14 +55,14 @@ fn aggregates_that_are_added_up_on_the_way_are_those_that_the_rows_make() {
     let mut event = |n: u64| {
         let mut event = sample(n, random.random_range(0.0..160.0));
         for (number, or_null) in numbers.iter().zip(&or_null) {
-            let mut number = || match *number {
+            let mut value = || match *number {
                 "an_int" => json!(random.random::<i32>()),
                 // so large that the sum is beyond a bigint
                 "a_long" => json!(random.random::<i64>() | 1 << 61),
                 "a_float" => json!(random.random_range(-1e30_f32..1e30)),
                 _ => json!(random.random_range(-1e300..1e300)),
             };
-            let (always, sometimes) = (number(), number());
+            let (always, sometimes) = (value(), value());
             event[*number] = always;
             event[or_null] = if random.random_bool(0.3) { Json::Null } else { sometimes };
         }
@@ -125,7 +125,7 @@ fn a_sum_beyond_its_type_is_left_to_postgres() {
     assert_eq!(drain(&fixture), ["staged"]);
     assert_eq!(fixture.number("SELECT count(*) FROM readings"), 1);
     let reasons = fixture.rows("SELECT reason FROM dlq_events");
-    assert_eq!(reasons, [json!({"reason": "sqlstate:22003"})]);
+    assert_eq!(reasons, [json!({"reason": "table_refused:22003"})]);
     assert_complete(&fixture);
 }
 
