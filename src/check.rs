@@ -2,38 +2,28 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-use apache_avro::types::Value;
-use cel::Value as Cel;
-
 use crate::{
-    contract::{Contract, Scope},
+    codec::Cell,
+    contract::{Contract, Outcome, Scope},
     failure::{Rejection, Stage},
 };
 
-/// The first rule that the event breaks, if any.
+/// The first rule that the event breaks, if any. Its cells are in the order of the contract's
+/// columns.
 ///
 /// The reason is `rule:<name>` where the rule says no, and `rule_error:<name>` where it could not
 /// be evaluated for this event.
-pub fn check(
-    event: &[(String, Value)],
-    contract: &Contract,
-    scope: &Scope,
-) -> Result<(), Rejection> {
-    if contract.rules.is_empty() {
-        return Ok(());
+pub fn check(event: &[Cell<'_>], contract: &Contract, scope: &Scope) -> Result<(), Rejection> {
+    for (rule, outcome) in scope.rules(event, contract) {
+        let (code, detail) = match outcome {
+            Ok(Outcome::Boolean(true)) => continue,
+            Ok(Outcome::Boolean(false)) => {
+                ("rule", format!("does not hold: {}", rule.check.source))
+            }
+            Ok(other) => ("rule_error", format!("gives {}, not a boolean", other.type_of())),
+            Err(error) => ("rule_error", format!("{error}, in {}", rule.check.source)),
+        };
+        return Err(Rejection::new(Stage::Check, format!("{code}:{}", rule.name), detail));
     }
-    let uses = contract.rules.iter().map(|rule| &rule.check);
-    scope.evaluate(event, &contract.columns, uses, |run| {
-        for rule in &contract.rules {
-            let (code, detail) = match run(&rule.check) {
-                Ok(Cel::Bool(true)) => continue,
-                Ok(Cel::Bool(false)) => ("rule", format!("does not hold: {}", rule.check.source)),
-                Ok(other) => ("rule_error", format!("gives {}, not a boolean", other.type_of())),
-                Err(error) => ("rule_error", format!("{error}, in {}", rule.check.source)),
-            };
-            let reason = format!("{code}:{}", rule.name);
-            return Err(Rejection::new(Stage::Check, reason, detail));
-        }
-        Ok(())
-    })
+    Ok(())
 }

@@ -22,7 +22,7 @@ use proptest::{prelude::*, sample::Index};
 use serde_json::{Value as Json, json};
 use sluicegate::{
     check::check,
-    codec::{Encoder, WriterSchema, event_to_json},
+    codec::{Encoder, WriterSchema, cells, event_to_json},
     contract::{Contract, Scope},
     failure::Rejection,
     label::label,
@@ -211,10 +211,11 @@ fn whole_way(contract: &Contract, value: &[u8]) -> Result<(), Rejection> {
 
 /// Rules, labels, row and JSON of one event.
 fn decide(contract: &Contract, event: &[(String, Value)]) -> Result<(), Rejection> {
-    let scope = Scope::new(&contract.params, OffsetDateTime::UNIX_EPOCH);
+    let scope = Scope::new(contract, OffsetDateTime::UNIX_EPOCH);
     _ = event_to_json(&contract.schema, event).to_string();
-    let kept = check(event, contract, &scope);
-    let labels = label(event, contract, &scope);
+    let cells = cells(event, &contract.columns);
+    let kept = check(&cells, contract, &scope);
+    let labels = label(&cells, contract, &scope);
     let rows = RowEncoder::new(contract).unwrap();
     _ = rows.encode(event, &[], Uuid::nil());
     rows.encode(event, &labels?, Uuid::nil())?;

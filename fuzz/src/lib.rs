@@ -7,7 +7,7 @@ use std::{path::Path, sync::LazyLock};
 use apache_avro::types::Value;
 use sluicegate::{
     check::check,
-    codec::{WriterSchema, event_to_json},
+    codec::{WriterSchema, cells, event_to_json},
     contract::{Contract, Scope},
     failure::Rejection,
     label::label,
@@ -50,10 +50,11 @@ pub fn land(contract: &Contract, writer: &WriterSchema, value: &[u8]) -> Result<
 
 /// Everything that follows once the event is there.
 pub fn decide(contract: &Contract, event: &[(String, Value)]) -> Result<(), Rejection> {
-    let scope = Scope::new(&contract.params, OffsetDateTime::UNIX_EPOCH);
+    let scope = Scope::new(contract, OffsetDateTime::UNIX_EPOCH);
     _ = event_to_json(&contract.schema, event).to_string();
-    let kept = check(event, contract, &scope);
-    let labels = label(event, contract, &scope);
+    let cells = cells(event, &contract.columns);
+    let kept = check(&cells, contract, &scope);
+    let labels = label(&cells, contract, &scope);
     let rows = RowEncoder::new(contract).expect("a contract's schema is usable");
     _ = rows.encode(event, &[], Uuid::nil());
     rows.encode(event, &labels?, Uuid::nil())?;

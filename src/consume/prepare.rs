@@ -14,10 +14,10 @@ use super::distinct::distinct;
 use crate::{
     batch::{Batch, DeadLetter, Headers, Record, Row},
     check::check,
-    codec::{Decoder, WriterSchema, event_to_json},
+    codec::{Decoder, WriterSchema, cells, event_to_json},
     contract::{Contract, Identity, Scope},
     failure::{Failure, Rejection, Stage},
-    label::label,
+    label::{Fact, label},
     registry::{Registry, RetryPolicy},
     sink::{EncodedRow, RowEncoder, instant_micros, is_storable_instant},
     source::identity,
@@ -99,7 +99,7 @@ impl Preparer {
         let work = Work {
             contract: &self.contract,
             decoders: decoders(lookups, &self.contract),
-            scope: Scope::new(&self.contract.params, now),
+            scope: Scope::new(&self.contract, now),
             encoder: RowEncoder::new(&self.contract)?,
         };
         let mut batch = Batch { records, ..Batch::default() };
@@ -194,11 +194,12 @@ impl Work<'_> {
         event: &[(String, Value)],
         bytes: &mut Vec<u8>,
     ) -> Result<Row, Rejection> {
-        let encode = |labels: &[Value]| {
+        let cells = cells(event, &self.contract.columns);
+        let encode = |labels: &[Fact]| {
             self.encoder.encode(event, labels, coordinates(self.contract, record))
         };
-        let decided = check(event, self.contract, &self.scope)
-            .and_then(|()| label(event, self.contract, &self.scope));
+        let decided = check(&cells, self.contract, &self.scope)
+            .and_then(|()| label(&cells, self.contract, &self.scope));
         let labels = decided.map_err(|rejection| match rejection.is_evaluation_error() {
             // CEL trips over NaN and far-off instants; what is wrong with the event says more
             true => encode(&[]).err().unwrap_or(rejection),

@@ -139,7 +139,7 @@ impl Uses {
 }
 
 /// `message.a.b` and `message["a"].b` as `("message", ["a", "b"])`.
-fn selection(expression: &Expr) -> Option<(&str, Vec<String>)> {
+pub(super) fn selection(expression: &Expr) -> Option<(&str, Vec<String>)> {
     match expression {
         Expr::Ident(name) => Some((name, Vec::new())),
         Expr::Select(select) => {

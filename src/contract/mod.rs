@@ -8,12 +8,14 @@
 
 mod attribute;
 mod column;
+mod compiled;
 mod derived;
 mod evaluate;
 mod expression;
 mod problem;
 mod read;
 mod sample;
+mod scope;
 mod trial;
 
 use std::path::{Path, PathBuf};
@@ -23,9 +25,10 @@ use serde_json::Value as Json;
 
 pub use attribute::{AlertSpec, Every, OnConflict};
 pub use column::{Column, ColumnType};
-pub use evaluate::Scope;
 pub use expression::Expression;
 pub use problem::{Problem, Problems};
+pub(crate) use scope::Outcome;
+pub use scope::Scope;
 
 use crate::{registry::Compatibility, source::InputMapping};
 

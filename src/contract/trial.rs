@@ -7,7 +7,11 @@ use cel::{ExecutionError, Value as Cel};
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
-use super::{Column, Expression, Scope};
+use super::{
+    Column, Expression,
+    evaluate::{Library, execute},
+};
+use crate::codec::cells;
 
 /// The events that expressions are tried on.
 pub(super) struct Trial {
@@ -23,12 +27,12 @@ impl Trial {
         params: &Json,
         fits: &dyn Fn(&Cel) -> Result<(), String>,
     ) -> Vec<String> {
-        let scope = Scope::new(params, OffsetDateTime::UNIX_EPOCH);
+        let library = Library::new(params, OffsetDateTime::UNIX_EPOCH);
         let open = self.reads_open_text(expression);
         let run = |event: &[(String, Value)]| {
             let uses = std::iter::once(expression);
-            let result = scope.evaluate(event, &self.columns, uses, |run| run(expression));
-            match result {
+            let event = library.see(&cells(event, &self.columns), &self.columns, uses);
+            match execute(expression, &event) {
                 Ok(value) => fits(&value),
                 Err(error) if depends_on_values(&error, open) => Ok(()),
                 Err(error) => Err(format!("can't be evaluated: {error}")),

@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime};
 use super::{ProduceOptions, Source, send::Message};
 use crate::{
     check::check,
+    codec::cells,
     contract::{Contract, Scope},
     wire::HEADER_LENGTH,
 };
@@ -117,14 +118,14 @@ impl<'c> Faults<'c> {
     /// Changes a field so that a rule no longer holds.
     pub(super) fn invalid(&mut self, reading: Value) -> anyhow::Result<Value> {
         let Value::Record(mut fields) = reading else { return Ok(reading) };
-        let scope = Scope::new(&self.contract.params, OffsetDateTime::now_utc());
+        let scope = Scope::new(self.contract, OffsetDateTime::now_utc());
         let mut order: Vec<usize> = (0..fields.len()).collect();
         order.shuffle(&mut self.chance);
         for index in order {
             let Some((_, whole)) = fields.get(index).cloned() else { continue };
             for value in extremes(&whole) {
                 set(&mut fields, index, value);
-                let broken = check(&fields, self.contract, &scope)
+                let broken = check(&cells(&fields, &self.contract.columns), self.contract, &scope)
                     .is_err_and(|rejection| rejection.reason.starts_with("rule:"));
                 if broken {
                     return Ok(Value::Record(fields));
@@ -153,8 +154,8 @@ impl<'c> Faults<'c> {
 pub(super) fn keeps_rules(contract: &Contract, reading: &Value, now: OffsetDateTime) -> bool {
     let Value::Record(fields) = reading else { return false };
     contract.rules.is_empty() || {
-        let scope = Scope::new(&contract.params, now);
-        check(fields, contract, &scope).is_ok()
+        let scope = Scope::new(contract, now);
+        check(&cells(fields, &contract.columns), contract, &scope).is_ok()
     }
 }
 

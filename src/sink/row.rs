@@ -14,6 +14,7 @@ use crate::{
     codec::value_to_json,
     contract::{ColumnType, Contract, Identity},
     failure::{Rejection, Stage},
+    label::Fact,
 };
 
 /// Microseconds from 1970 to 2000, where Postgres's clock starts.
@@ -59,7 +60,7 @@ impl<'c> RowEncoder<'c> {
     pub fn encode(
         &self,
         event: &[(String, Value)],
-        labels: &[Value],
+        labels: &[Fact<'_>],
         coordinates: Uuid,
     ) -> Result<EncodedRow, Rejection> {
         let mut row = EncodedRow { columns: Vec::with_capacity(128), id: Vec::new(), time: None };
@@ -79,8 +80,8 @@ impl<'c> RowEncoder<'c> {
                 row.time = instant_micros(value);
             }
         }
-        for (label, value) in self.contract.labels.iter().zip(labels) {
-            self.put_value(&mut row.columns, &label.kind, &Schema::Null, value)
+        for (label, fact) in self.contract.labels.iter().zip(labels) {
+            put_fact(&mut row.columns, fact)
                 .map_err(|(reason, detail)| refused(reason, &label.name, &detail))?;
         }
         Ok(row)
@@ -155,6 +156,17 @@ impl<'c> RowEncoder<'c> {
         put(row, &json);
         Ok(())
     }
+}
+
+fn put_fact(row: &mut Vec<u8>, fact: &Fact<'_>) -> Result<(), Refusal> {
+    match fact {
+        Fact::Null => row.extend_from_slice(&(-1i32).to_be_bytes()),
+        Fact::Boolean(value) => put(row, &[u8::from(*value)]),
+        Fact::Long(value) => put(row, &value.to_be_bytes()),
+        Fact::Double(value) => put(row, &finite(value, value.is_finite())?.to_be_bytes()),
+        Fact::String(text) => put(row, without_nul(text)?.as_bytes()),
+    }
+    Ok(())
 }
 
 /// When a value is an instant: microseconds since 1970.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value as Json, json};
 use sluicegate::{
     check::check,
+    codec::cells,
     contract::{Contract, Identity, Scope},
     label::label,
     source::simulate::{Generic, Simulator, TYPED},
@@ -184,12 +185,13 @@ fn the_schemas_of_the_repository_are_sound() {
 fn every_rule_and_label_of_the_repository_works_on_simulated_events() {
     let start = OffsetDateTime::from_unix_timestamp(1_767_225_600).unwrap();
     for contract in Contract::read_all(&repository("schemas")).unwrap() {
-        let scope = Scope::new(&contract.params, start + Duration::hours(1));
+        let scope = Scope::new(&contract, start + Duration::hours(1));
         let mut simulator = simulator(&contract);
         let mut labels: Vec<BTreeSet<String>> = vec![BTreeSet::new(); contract.labels.len()];
         for second in 0..3_000 {
             let reading = simulator.next(start + Duration::seconds(second)).unwrap();
             let apache_avro::types::Value::Record(event) = reading else { panic!("no record") };
+            let event = cells(&event, &contract.columns);
             match check(&event, &contract, &scope) {
                 Ok(()) => {}
                 // a generator that knows the schema only does not know the rules

@@ -6,7 +6,7 @@ use apache_avro::types::Value;
 use serde_json::{Value as Json, json};
 use sluicegate::{
     check::check,
-    codec::{Encoder, WriterSchema, event_to_json},
+    codec::{Encoder, WriterSchema, cells, event_to_json},
     contract::{Contract, Identity, Scope},
     label::label,
     source::simulate::{Generic, Simulator},
@@ -53,7 +53,7 @@ fn readings(contract: &Contract) -> Vec<Value> {
     let made = (0..MADE).map(|second| simulator.next(START + Duration::seconds(second)).unwrap());
     let is_valid = |reading: &Value| {
         let Value::Record(event) = reading else { panic!("{reading:?} is no record") };
-        check(event, contract, &scope(contract)).is_ok()
+        check(&cells(event, &contract.columns), contract, &scope(contract)).is_ok()
     };
     made.filter(is_valid).take(KEPT).collect()
 }
@@ -66,17 +66,18 @@ fn shown(contract: &Contract, reading: &Value) -> Json {
     let schema = WriterSchema::new(&contract.schema, &contract.schema);
     let event = schema.decoder(&contract.schema).unwrap().decode(body).unwrap();
     assert_eq!(Value::Record(event.clone()), *reading);
-    let labels = label(&event, contract, &scope(contract)).unwrap();
+    let (cells, scope) = (cells(&event, &contract.columns), scope(contract));
+    let labels = label(&cells, contract, &scope).unwrap();
     let labels = contract.labels.iter().zip(labels);
     json!({
         "event": event.iter().map(|(name, value)| (name, text(value))).collect::<BTreeMap<_, _>>(),
-        "labels": labels.map(|(label, value)| (&label.name, text(&value))).collect::<BTreeMap<_, _>>(),
+        "labels": labels.map(|(label, value)| (&label.name, format!("{value:?}"))).collect::<BTreeMap<_, _>>(),
         "json": event_to_json(&contract.schema, &event),
     })
 }
 
 fn scope(contract: &Contract) -> Scope {
-    Scope::new(&contract.params, START + Duration::seconds(MADE))
+    Scope::new(contract, START + Duration::seconds(MADE))
 }
 
 /// A value as Rust writes it, the entries of maps in order.
