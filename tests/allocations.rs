@@ -22,7 +22,7 @@ use proptest::{prelude::*, sample::Index};
 use serde_json::{Value as Json, json};
 use sluicegate::{
     check::check,
-    codec::{Encoder, WriterSchema, event_to_json},
+    codec::{Cell, Encoder, WriterSchema, cells, event_to_json},
     contract::{Contract, Scope},
     failure::Rejection,
     label::label,
@@ -216,8 +216,12 @@ fn decide(contract: &Contract, event: &[(String, Value)]) -> Result<(), Rejectio
     let kept = check(event, contract, &scope);
     let labels = label(event, contract, &scope);
     let rows = RowEncoder::new(contract).unwrap();
-    _ = rows.encode(event, &[], Uuid::nil());
-    rows.encode(event, &labels?, Uuid::nil())?;
+    let (cells, mut row) = (cells(event, &contract.columns), Vec::new());
+    _ = rows.encode(&cells, &[], Uuid::nil(), &mut row);
+    let labels = labels?;
+    let labels = contract.labels.iter().zip(&labels);
+    let labels: Vec<Cell<'_>> = labels.map(|(label, value)| Cell::of(value, &label.kind)).collect();
+    rows.encode(&cells, &labels, Uuid::nil(), &mut row)?;
     kept
 }
 

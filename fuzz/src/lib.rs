@@ -7,7 +7,7 @@ use std::{path::Path, sync::LazyLock};
 use apache_avro::types::Value;
 use sluicegate::{
     check::check,
-    codec::{WriterSchema, event_to_json},
+    codec::{Cell, WriterSchema, cells, event_to_json},
     contract::{Contract, Scope},
     failure::Rejection,
     label::label,
@@ -55,7 +55,12 @@ pub fn decide(contract: &Contract, event: &[(String, Value)]) -> Result<(), Reje
     let kept = check(event, contract, &scope);
     let labels = label(event, contract, &scope);
     let rows = RowEncoder::new(contract).expect("a contract's schema is usable");
-    _ = rows.encode(event, &[], Uuid::nil());
-    rows.encode(event, &labels?, Uuid::nil())?;
+    let (cells, mut row) = (cells(event, &contract.columns), Vec::new());
+    _ = rows.encode(&cells, &[], Uuid::nil(), &mut row);
+    let labels = labels?;
+    let labels = contract.labels.iter().zip(&labels);
+    let labels: Vec<Cell<'_>> =
+        labels.map(|(label, value)| Cell::of(value, &label.kind)).collect();
+    rows.encode(&cells, &labels, Uuid::nil(), &mut row)?;
     kept
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,7 +15,7 @@ use super::distinct::Rows;
 use crate::{
     batch::{Batch, DeadLetter, Headers, Record, Row},
     check::check,
-    codec::{Decoder, WriterSchema, event_to_json},
+    codec::{Cell, Decoder, WriterSchema, cells, event_to_json},
     contract::{Contract, Identity, Scope},
     failure::{Failure, Rejection, Stage},
     label::label,
@@ -104,8 +105,9 @@ impl Preparer {
         };
         let mut batch = Batch { records, ..Batch::default() };
         let mut rows = Rows::new(self.contract.on_conflict);
+        let mut scratch = Scratch::default();
         for (index, record) in batch.records.iter().enumerate() {
-            match work.row(record) {
+            match work.row(record, &mut scratch) {
                 Ok(row) => rows.add(Row { record: index, ..row }),
                 Err((rejection, known)) => {
                     batch.dead_letters.push(work.dead_letter(index, record, rejection, known));
@@ -155,14 +157,36 @@ struct Work<'b> {
     encoder: RowEncoder<'b>,
 }
 
-impl Work<'_> {
-    fn row(&self, record: &Record) -> Result<Row, (Rejection, Known)> {
+/// What one record after another is worked out in.
+#[derive(Default)]
+struct Scratch<'c> {
+    cells: Vec<Cell<'c>>,
+    row: Vec<u8>,
+}
+
+impl<'b> Work<'b> {
+    fn row<'c>(
+        &self,
+        record: &'c Record,
+        scratch: &mut Scratch<'c>,
+    ) -> Result<Row, (Rejection, Known)>
+    where
+        'b: 'c,
+    {
         let mut known = Known { attempts: 1, ..Known::default() };
-        let decided = self.decide(record, &mut known);
+        let decided = self.decide(record, &mut known, scratch);
         decided.map_err(|rejection| (rejection, known))
     }
 
-    fn decide(&self, record: &Record, known: &mut Known) -> Result<Row, Rejection> {
+    fn decide<'c>(
+        &self,
+        record: &'c Record,
+        known: &mut Known,
+        scratch: &mut Scratch<'c>,
+    ) -> Result<Row, Rejection>
+    where
+        'b: 'c,
+    {
         let (id, body) = wire::split(record.value.as_deref())
             .map_err(|error| Rejection::new(Stage::Wire, error.reason(), error.to_string()))?;
         known.schema_id = Some(id);
@@ -170,22 +194,46 @@ impl Work<'_> {
             let detail = "a header's name is not UTF-8, as Kafka's protocol asks";
             return Err(Rejection::new(Stage::Wire, "unreadable_headers", detail));
         }
-        let event = match self.decoders.get(&id) {
-            Some(Ok(decoder)) => decoder.decode(body)?,
+        let decoder = match self.decoders.get(&id) {
+            Some(Ok(decoder)) => decoder,
             Some(Err((rejection, attempts))) => {
                 known.attempts = *attempts;
                 return Err(rejection.clone());
             }
             None => return Err(Rejection::new(Stage::Decode, "unknown_schema_id", id.to_string())),
         };
-        let decided = self.decide_event(record, &event);
+        if decoder.cells(body, &mut scratch.cells) {
+            // until rules and labels are evaluated on cells
+            let event = || decoder.decode(body);
+            let event = if self.has_expressions() { event()? } else { Vec::new() };
+            let decided = self.decide_event(record, &scratch.cells, &event, &mut scratch.row);
+            if decided.is_err() {
+                known.event = decoder.decode(body).ok();
+            }
+            return decided;
+        }
+        let event = decoder.decode(body)?;
+        let cells = cells(&event, &self.contract.columns);
+        let decided = self.decide_event(record, &cells, &event, &mut scratch.row);
         known.event = Some(event);
         decided
     }
 
-    fn decide_event(&self, record: &Record, event: &[(String, Value)]) -> Result<Row, Rejection> {
-        let encode = |labels: &[Value]| {
-            self.encoder.encode(event, labels, coordinates(self.contract, record))
+    fn has_expressions(&self) -> bool {
+        !self.contract.rules.is_empty() || !self.contract.labels.is_empty()
+    }
+
+    fn decide_event(
+        &self,
+        record: &Record,
+        cells: &[Cell<'_>],
+        event: &[(String, Value)],
+        buffer: &mut Vec<u8>,
+    ) -> Result<Row, Rejection> {
+        buffer.clear();
+        let mut encode = |labels: &[Cell<'_>]| {
+            let coordinates = coordinates(self.contract, record);
+            self.encoder.encode(cells, labels, coordinates, buffer)
         };
         let decided = check(event, self.contract, &self.scope)
             .and_then(|()| label(event, self.contract, &self.scope));
@@ -194,9 +242,12 @@ impl Work<'_> {
             true => encode(&[]).err().unwrap_or(rejection),
             false => rejection,
         })?;
-        let row = encode(&labels)?;
-        let EncodedRow { columns, id, time } = row;
-        Ok(Row { record: 0, columns, id, time, spares: Vec::new() })
+        let labels = self.contract.labels.iter().zip(&labels);
+        let labels: Vec<Cell<'_>> =
+            labels.map(|(label, value)| Cell::of(value, &label.kind)).collect();
+        let EncodedRow { columns, id, time } = encode(&labels)?;
+        let copy = |range: Range<usize>| buffer.get(range).unwrap_or_default().to_vec();
+        Ok(Row { record: 0, columns: copy(columns), id: copy(id), time, spares: Vec::new() })
     }
 
     fn dead_letter(
