@@ -56,11 +56,10 @@ pub fn decide(contract: &Contract, event: &[(String, Value)]) -> Result<(), Reje
     let labels = label(event, contract, &scope);
     let rows = RowEncoder::new(contract).expect("a contract's schema is usable");
     let (cells, mut row) = (cells(event, &contract.columns), Vec::new());
-    _ = rows.encode(&cells, &[], Uuid::nil(), &mut row);
+    _ = rows.encode(&cells, [], Uuid::nil(), &mut row);
     let labels = labels?;
     let labels = contract.labels.iter().zip(&labels);
-    let labels: Vec<Cell<'_>> =
-        labels.map(|(label, value)| Cell::of(value, &label.kind)).collect();
-    rows.encode(&cells, &labels, Uuid::nil(), &mut row)?;
+    let labels = labels.map(|(label, value)| Cell::of(value, &label.kind));
+    rows.encode(&cells, labels, Uuid::nil(), &mut row)?;
     kept
 }

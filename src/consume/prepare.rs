@@ -231,21 +231,18 @@ impl<'b> Work<'b> {
         buffer: &mut Vec<u8>,
     ) -> Result<Row, Rejection> {
         buffer.clear();
-        let mut encode = |labels: &[Cell<'_>]| {
-            let coordinates = coordinates(self.contract, record);
-            self.encoder.encode(cells, labels, coordinates, buffer)
-        };
+        let coordinates = coordinates(self.contract, record);
         let decided = check(event, self.contract, &self.scope)
             .and_then(|()| label(event, self.contract, &self.scope));
         let labels = decided.map_err(|rejection| match rejection.is_evaluation_error() {
             // CEL trips over NaN and far-off instants; what is wrong with the event says more
-            true => encode(&[]).err().unwrap_or(rejection),
+            true => self.encoder.encode(cells, [], coordinates, buffer).err().unwrap_or(rejection),
             false => rejection,
         })?;
         let labels = self.contract.labels.iter().zip(&labels);
-        let labels: Vec<Cell<'_>> =
-            labels.map(|(label, value)| Cell::of(value, &label.kind)).collect();
-        let EncodedRow { columns, id, time } = encode(&labels)?;
+        let labels = labels.map(|(label, value)| Cell::of(value, &label.kind));
+        let EncodedRow { columns, id, time } =
+            self.encoder.encode(cells, labels, coordinates, buffer)?;
         let copy = |range: Range<usize>| buffer.get(range).unwrap_or_default().to_vec();
         Ok(Row { record: 0, columns: copy(columns), id: copy(id), time, spares: Vec::new() })
     }

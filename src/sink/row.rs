@@ -91,54 +91,64 @@ impl<'c> RowEncoder<'c> {
 
     /// Appends a row to `into`, or nothing where it is refused; `coordinates` is the id of an event
     /// whose schema has none.
-    pub fn encode(
+    pub fn encode<'l>(
         &self,
         cells: &[Cell<'_>],
-        labels: &[Cell<'_>],
+        labels: impl IntoIterator<Item = Cell<'l>>,
         coordinates: Uuid,
         into: &mut Vec<u8>,
     ) -> Result<EncodedRow, Rejection> {
         let start = into.len();
-        let row = self.append(cells, labels, coordinates, into);
+        let row = self.put_fields(cells, coordinates, into).and_then(|row| {
+            let mut labels = self.labels.iter().zip(labels);
+            labels.try_for_each(|(place, cell)| self.put_cell(into, place, cell))?;
+            Ok(EncodedRow { columns: start..into.len(), ..row })
+        });
         if row.is_err() {
             into.truncate(start);
         }
         row
     }
 
-    fn append(
+    fn put_fields(
         &self,
         cells: &[Cell<'_>],
-        labels: &[Cell<'_>],
         coordinates: Uuid,
         into: &mut Vec<u8>,
     ) -> Result<EncodedRow, Rejection> {
         let start = into.len();
-        let mut id = start..start;
-        let mut time = None;
+        let mut row = EncodedRow { columns: start..start, id: start..start, time: None };
         if self.id.is_none() {
             put(into, coordinates.as_bytes());
-            id = behind_length(start, into);
+            row.id = behind_length(start, into);
         }
         for (index, (place, cell)) in self.fields.iter().zip(cells).enumerate() {
             let column = into.len();
-            self.put_cell(into, place, *cell).map_err(|refusal| refused(place, refusal))?;
+            self.put_cell(into, place, *cell)?;
             if self.id == Some(index) {
-                id = behind_length(column, into);
+                row.id = behind_length(column, into);
             }
             if self.time == Some(index)
                 && let Cell::Instant(instant) = cell
             {
-                time = instant.micros();
+                row.time = instant.micros();
             }
         }
-        for (place, cell) in self.labels.iter().zip(labels) {
-            self.put_cell(into, place, *cell).map_err(|refusal| refused(place, refusal))?;
-        }
-        Ok(EncodedRow { columns: start..into.len(), id, time })
+        Ok(row)
     }
 
     fn put_cell(
+        &self,
+        row: &mut Vec<u8>,
+        place: &Place<'_>,
+        cell: Cell<'_>,
+    ) -> Result<(), Rejection> {
+        self.put_value(row, place, cell).map_err(|(reason, detail)| {
+            Rejection::new(Stage::Land, reason, format!("\"{}\": {detail}", place.name))
+        })
+    }
+
+    fn put_value(
         &self,
         row: &mut Vec<u8>,
         place: &Place<'_>,
@@ -218,10 +228,6 @@ pub fn instant_micros(value: &Value) -> Option<i64> {
 /// Whether Postgres can hold an instant, in microseconds since 1970.
 pub fn is_storable_instant(micros: i64) -> bool {
     micros.checked_sub(EPOCH_MICROS).is_some_and(|micros| TIMESTAMPS.contains(&micros))
-}
-
-fn refused(place: &Place<'_>, (reason, detail): Refusal) -> Rejection {
-    Rejection::new(Stage::Land, reason, format!("\"{}\": {detail}", place.name))
 }
 
 /// A column that is not null: its length and its bytes. A Kafka record is far smaller than 2 GiB.

@@ -249,7 +249,7 @@ fn any_decimal_reads_as_postgres_itself_would_write_it() {
                 let event = [id, ("value".to_owned(), Value::BigDecimal(decimal))];
                 let mut row = Vec::new();
                 let cells = cells(&event, &contract.columns);
-                encoder.encode(&cells, &[], Uuid::nil(), &mut row).unwrap();
+                encoder.encode(&cells, [], Uuid::nil(), &mut row).unwrap();
                 row
             });
             let wrong = runtime.block_on(differing(&mut copied.borrow_mut(), rows));

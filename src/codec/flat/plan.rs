@@ -113,9 +113,8 @@ impl<'s> Type<'s> {
 /// A writer's type as a reader's; none where there is a difference that is not known here.
 fn read(from: &Schema, to: &Schema) -> Option<Read> {
     let (on_wire, wanted) = (base(from), base(to));
-    if !(on_wire == wanted && same_name(to, from)) && !promotes(on_wire, wanted) {
-        return None;
-    }
+    let is_own = on_wire == wanted && same_name(to, from);
+    (is_own || promotes(on_wire, wanted)).then_some(())?;
     Some(match (on_wire, to) {
         (SchemaKind::Boolean, Schema::Boolean) => Read::Boolean,
         (SchemaKind::Int, to) => Read::Int(number(to)?),
