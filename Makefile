@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos fuzz lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos fuzz bench-micro lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -11,7 +11,7 @@ SLUICEGATE := cargo run --release --quiet --
 WITH := @scripts/with-services
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Start Kafka, the schema registry and Postgres, and wait until they answer
 	@scripts/services up
@@ -62,6 +62,9 @@ fuzz: ## Throw made-up bytes at what meets foreign ones, SECONDS=60 for each of 
 chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30, SEED=7
 	@scripts/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+bench-micro: ## What one core decodes, checks and encodes a second
+	cargo bench --locked --bench pipeline $(if $(ARGS),-- $(ARGS))
+
 lint: ## Formatting, clippy, documentation, shell scripts
 	@scripts/lint
 
@@ -74,7 +77,7 @@ build: ## The release binary, target/release/sluicegate
 clean: ## Delete what was built
 	cargo clean
 
-check migrate register produce consume stats audit build: | tools
+check migrate register produce consume stats audit bench-micro build: | tools
 
 tools:
 	@scripts/install build

@@ -2,15 +2,20 @@
 //!
 //! apache-avro does the decoding. What it leaves out is here: a body that ends too early or too
 //! late, or asks for more memory than it is worth, is refused, and so is a schema that can't be
-//! read; `resolve` brings what was written with one schema into the shape of another.
+//! read; `resolve` brings what was written with one schema into the shape of another. What is
+//! simple enough, which is nearly everything, goes by a shorter way: `flat`.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod cell;
+mod flat;
 mod json;
 mod measure;
 mod nesting;
 mod resolve;
+mod varint;
+
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use apache_avro::{
@@ -23,7 +28,7 @@ pub use cell::{Cell, Instant, cells};
 pub use json::{event_to_json, value_to_json};
 pub use nesting::{DEEPEST, Unbounded, bounded};
 
-use self::{measure::measure, resolve::Resolution};
+use self::{flat::Flat, measure::measure, resolve::Resolution};
 use crate::{
     failure::{Rejection, Stage},
     registry::{same_name, unreadable},
@@ -44,6 +49,8 @@ pub struct WriterSchema {
     readable: Result<Schema, Rejection>,
     /// Whether the two say the same, so that there is nothing to resolve.
     same: bool,
+    /// The short way, where the two are simple enough.
+    flat: Option<Flat>,
 }
 
 impl WriterSchema {
@@ -52,40 +59,81 @@ impl WriterSchema {
         apache_avro::util::max_allocation_bytes(LARGEST);
         let same = essence(writer) == essence(reader);
         let readable = match refusal(writer, reader) {
-            None if same => Ok(writer.clone()),
-            None => Ok(resolve::plain(writer.clone())),
+            None if same => usable(writer.clone(), None),
+            None => usable(resolve::plain(writer.clone()), Some(reader)),
             Some(rejection) => Err(rejection),
         };
-        WriterSchema { readable, same }
+        let flat = readable.as_ref().ok().and_then(|writer| {
+            let reader = if same { writer } else { reader };
+            Flat::new(writer, reader)
+        });
+        WriterSchema { readable, same, flat }
     }
 
-    /// A decoder for one batch.
+    /// A decoder for one batch, with the schema that this was made with.
     pub fn decoder<'s>(&'s self, reader: &'s Schema) -> Result<Decoder<'s>, Rejection> {
         let writer = self.readable.as_ref().map_err(Rejection::clone)?;
-        let unusable = |error: apache_avro::Error| {
-            Rejection::new(Stage::Decode, "unusable_schema", error.to_string())
-        };
-        let names = ResolvedSchema::new(writer).map_err(unusable)?;
-        let datum = GenericDatumReader::builder(writer).build().map_err(unusable)?;
-        let resolution = match self.same {
-            true => None,
-            false => Some(Resolution::new(writer, reader).map_err(unusable)?),
-        };
-        Ok(Decoder { writer, names, datum, resolution })
+        let reader = (!self.same).then_some(reader);
+        Ok(Decoder { writer, reader, flat: self.flat.as_ref(), trees: OnceLock::new() })
     }
+}
+
+/// A schema that trees can be decoded with.
+fn usable(writer: Schema, reader: Option<&Schema>) -> Result<Schema, Rejection> {
+    Trees::new(&writer, reader)?;
+    Ok(writer)
 }
 
 /// Reads bodies that were written with one schema.
 pub struct Decoder<'s> {
+    writer: &'s Schema,
+    /// What is resolved to, where it is another schema.
+    reader: Option<&'s Schema>,
+    flat: Option<&'s Flat>,
+    /// Made once there is a body that needs them, which is seldom.
+    trees: OnceLock<Result<Trees<'s>, Rejection>>,
+}
+
+impl<'s> Decoder<'s> {
+    /// A body, without its header, as the event's cells in our schema's order; `into` holds nothing
+    /// else afterwards. Where this says no, [`decode`](Self::decode) has the event or the reason why
+    /// there is none.
+    #[must_use]
+    pub fn cells<'c>(&self, body: &'c [u8], into: &mut Vec<Cell<'c>>) -> bool
+    where
+        's: 'c,
+    {
+        self.flat.is_some_and(|flat| flat.cells(body, into).is_some())
+    }
+
+    /// A body, without its header, as the event's fields in our schema's order.
+    pub fn decode(&self, body: &[u8]) -> Result<Vec<(String, Value)>, Rejection> {
+        let trees = self.trees.get_or_init(|| Trees::new(self.writer, self.reader));
+        trees.as_ref().map_err(Rejection::clone)?.decode(body)
+    }
+}
+
+/// Reads any body, by apache-avro, as a tree of values.
+struct Trees<'s> {
     writer: &'s Schema,
     names: ResolvedSchema<'s>,
     datum: GenericDatumReader<'s>,
     resolution: Option<Resolution<'s>>,
 }
 
-impl Decoder<'_> {
-    /// A body, without its header, as the event's fields in our schema's order.
-    pub fn decode(&self, body: &[u8]) -> Result<Vec<(String, Value)>, Rejection> {
+impl<'s> Trees<'s> {
+    fn new(writer: &'s Schema, reader: Option<&'s Schema>) -> Result<Trees<'s>, Rejection> {
+        let unusable = |error: apache_avro::Error| {
+            Rejection::new(Stage::Decode, "unusable_schema", error.to_string())
+        };
+        let names = ResolvedSchema::new(writer).map_err(unusable)?;
+        let datum = GenericDatumReader::builder(writer).build().map_err(unusable)?;
+        let resolution = reader.map(|reader| Resolution::new(writer, reader));
+        let resolution = resolution.transpose().map_err(unusable)?;
+        Ok(Trees { writer, names, datum, resolution })
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Vec<(String, Value)>, Rejection> {
         measure(self.writer, self.names.get_names(), body)?;
         let mut rest = body;
         let value = self.datum.read_value(&mut rest).map_err(undecodable)?;

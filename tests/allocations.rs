@@ -25,7 +25,7 @@ use sluicegate::{
     codec::{Encoder, WriterSchema, cells, event_to_json},
     contract::{Contract, Scope},
     failure::Rejection,
-    label::label,
+    label::{Fact, label},
     sink::RowEncoder,
     source::simulate::Generic,
     wire,
@@ -217,8 +217,10 @@ fn decide(contract: &Contract, event: &[(String, Value)]) -> Result<(), Rejectio
     let kept = check(&cells, contract, &scope);
     let labels = label(&cells, contract, &scope);
     let rows = RowEncoder::new(contract).unwrap();
-    _ = rows.encode(event, &[], Uuid::nil());
-    rows.encode(event, &labels?, Uuid::nil())?;
+    let mut row = Vec::new();
+    _ = rows.encode(&cells, [], Uuid::nil(), &mut row);
+    let labels = labels?;
+    rows.encode(&cells, labels.iter().map(Fact::cell), Uuid::nil(), &mut row)?;
     kept
 }
 

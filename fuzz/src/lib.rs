@@ -10,7 +10,7 @@ use sluicegate::{
     codec::{WriterSchema, cells, event_to_json},
     contract::{Contract, Scope},
     failure::Rejection,
-    label::label,
+    label::{Fact, label},
     sink::RowEncoder,
     wire,
 };
@@ -56,7 +56,9 @@ pub fn decide(contract: &Contract, event: &[(String, Value)]) -> Result<(), Reje
     let kept = check(&cells, contract, &scope);
     let labels = label(&cells, contract, &scope);
     let rows = RowEncoder::new(contract).expect("a contract's schema is usable");
-    _ = rows.encode(event, &[], Uuid::nil());
-    rows.encode(event, &labels?, Uuid::nil())?;
+    let mut row = Vec::new();
+    _ = rows.encode(&cells, [], Uuid::nil(), &mut row);
+    let labels = labels?;
+    rows.encode(&cells, labels.iter().map(Fact::cell), Uuid::nil(), &mut row)?;
     kept
 }

@@ -11,7 +11,10 @@ use apache_avro::{
     types::Value,
 };
 
-use super::LONGEST;
+use super::{
+    LONGEST,
+    varint::{self, NoNumber},
+};
 use crate::failure::{Rejection, Stage};
 
 /// What an event may take however short its body is.
@@ -41,6 +44,21 @@ pub(super) fn measure(schema: &Schema, names: &NamesRef<'_>, body: &[u8]) -> Res
             Err(Rejection::new(Stage::Decode, "length_out_of_bounds", detail))
         }
     }
+}
+
+/// Whether every body of a record of these fields may be read, for all that it takes. They have no
+/// values inside, or one branch beside null; texts and bytes are a part of the body.
+pub(super) fn is_free<'s>(fields: impl IntoIterator<Item = (&'s str, &'s Schema)>) -> bool {
+    let takes = |(name, schema): (&str, &Schema)| {
+        let symbols = match schema {
+            Schema::Enum(symbols) => symbols.symbols.iter().map(String::len).max().unwrap_or(0),
+            _ => 0,
+        };
+        [size_of::<String>(), 2_usize.saturating_mul(VALUE), symbols]
+            .into_iter()
+            .fold(name.len(), usize::saturating_add)
+    };
+    fields.into_iter().map(takes).fold(VALUE, usize::saturating_add) <= FREE
 }
 
 /// Why the walk ends before the event does.
@@ -191,19 +209,11 @@ impl Walk<'_> {
         }
     }
 
-    /// A number of variable length, zigzag encoded, of up to ten bytes.
     fn long(&mut self) -> Result<i64, Stop> {
-        let mut number = 0_u64;
-        for shift in (0..70).step_by(7) {
-            let (&byte, rest) = self.rest.split_first().ok_or(Stop::Truncated)?;
-            self.rest = rest;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                let sign = (number & 1).cast_signed().wrapping_neg();
-                return Ok((number >> 1).cast_signed() ^ sign);
-            }
-        }
-        Err(Stop::Malformed)
+        varint::take(&mut self.rest).map_err(|no_number| match no_number {
+            NoNumber::Truncated => Stop::Truncated,
+            NoNumber::Malformed => Stop::Malformed,
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use super::distinct::distinct;
 use crate::{
     batch::{Batch, DeadLetter, Headers, Record, Row},
     check::check,
-    codec::{Decoder, WriterSchema, cells, event_to_json},
+    codec::{self, Cell, Decoder, WriterSchema, event_to_json},
     contract::{Contract, Identity, Scope},
     failure::{Failure, Rejection, Stage},
     label::{Fact, label},
@@ -104,8 +104,9 @@ impl Preparer {
         };
         let mut batch = Batch { records, ..Batch::default() };
         let mut rows = Vec::with_capacity(batch.records.len());
+        let mut cells = Vec::new();
         for (index, record) in batch.records.iter().enumerate() {
-            match work.row(record, &mut batch.bytes) {
+            match work.row(record, &mut cells, &mut batch.bytes) {
                 Ok(row) => rows.push(Row { record: index, ..row }),
                 Err((rejection, known)) => {
                     batch.dead_letters.push(work.dead_letter(index, record, rejection, known));
@@ -155,19 +156,32 @@ struct Work<'b> {
     encoder: RowEncoder<'b>,
 }
 
-impl Work<'_> {
-    fn row(&self, record: &Record, bytes: &mut Vec<u8>) -> Result<Row, (Rejection, Known)> {
+impl<'b> Work<'b> {
+    /// Appends a record's row to `bytes`; `cells` is there to be filled again and again.
+    fn row<'c>(
+        &self,
+        record: &'c Record,
+        cells: &mut Vec<Cell<'c>>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Row, (Rejection, Known)>
+    where
+        'b: 'c,
+    {
         let mut known = Known { attempts: 1, ..Known::default() };
-        let decided = self.decide(record, &mut known, bytes);
+        let decided = self.decide(record, &mut known, cells, bytes);
         decided.map_err(|rejection| (rejection, known))
     }
 
-    fn decide(
+    fn decide<'c>(
         &self,
-        record: &Record,
+        record: &'c Record,
         known: &mut Known,
+        cells: &mut Vec<Cell<'c>>,
         bytes: &mut Vec<u8>,
-    ) -> Result<Row, Rejection> {
+    ) -> Result<Row, Rejection>
+    where
+        'b: 'c,
+    {
         let (id, body) = wire::split(record.value.as_deref())
             .map_err(|error| Rejection::new(Stage::Wire, error.reason(), error.to_string()))?;
         known.schema_id = Some(id);
@@ -175,15 +189,24 @@ impl Work<'_> {
             let detail = "a header's name is not UTF-8, as Kafka's protocol asks";
             return Err(Rejection::new(Stage::Wire, "unreadable_headers", detail));
         }
-        let event = match self.decoders.get(&id) {
-            Some(Ok(decoder)) => decoder.decode(body)?,
+        let decoder = match self.decoders.get(&id) {
+            Some(Ok(decoder)) => decoder,
             Some(Err((rejection, attempts))) => {
                 known.attempts = *attempts;
                 return Err(rejection.clone());
             }
             None => return Err(Rejection::new(Stage::Decode, "unknown_schema_id", id.to_string())),
         };
-        let decided = self.decide_event(record, &event, bytes);
+        if decoder.cells(body, cells) {
+            let decided = self.decide_event(record, cells, bytes);
+            if decided.is_err() {
+                known.event = decoder.decode(body).ok();
+            }
+            return decided;
+        }
+        let event = decoder.decode(body)?;
+        let decided =
+            self.decide_event(record, &codec::cells(&event, &self.contract.columns), bytes);
         known.event = Some(event);
         decided
     }
@@ -191,28 +214,20 @@ impl Work<'_> {
     fn decide_event(
         &self,
         record: &Record,
-        event: &[(String, Value)],
+        cells: &[Cell<'_>],
         bytes: &mut Vec<u8>,
     ) -> Result<Row, Rejection> {
-        let cells = cells(event, &self.contract.columns);
-        let encode = |labels: &[Fact]| {
-            self.encoder.encode(event, labels, coordinates(self.contract, record))
-        };
-        let decided = check(&cells, self.contract, &self.scope)
-            .and_then(|()| label(&cells, self.contract, &self.scope));
+        let coordinates = coordinates(self.contract, record);
+        let decided = check(cells, self.contract, &self.scope)
+            .and_then(|()| label(cells, self.contract, &self.scope));
         let labels = decided.map_err(|rejection| match rejection.is_evaluation_error() {
             // CEL trips over NaN and far-off instants; what is wrong with the event says more
-            true => encode(&[]).err().unwrap_or(rejection),
+            true => self.encoder.encode(cells, [], coordinates, bytes).err().unwrap_or(rejection),
             false => rejection,
         })?;
-        let row = encode(&labels)?;
-        let EncodedRow { columns, id, time } = row;
-        let mut append = |part: &[u8]| {
-            let start = bytes.len();
-            bytes.extend_from_slice(part);
-            start..bytes.len()
-        };
-        let (columns, id) = (append(&columns), append(&id));
+        let labels = labels.iter().map(Fact::cell);
+        let EncodedRow { columns, id, time } =
+            self.encoder.encode(cells, labels, coordinates, bytes)?;
         Ok(Row { record: 0, columns, id, time, spares: Vec::new() })
     }
 

@@ -5,16 +5,17 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+use std::ops::Range;
+
 use apache_avro::{Schema, schema::ResolvedSchema, types::Value};
 use num_bigint::BigInt;
 use uuid::Uuid;
 
 use super::numeric::numeric;
 use crate::{
-    codec::value_to_json,
+    codec::{Cell, Instant, value_to_json},
     contract::{ColumnType, Contract, Identity},
     failure::{Rejection, Stage},
-    label::Fact,
 };
 
 /// Microseconds from 1970 to 2000, where Postgres's clock starts.
@@ -24,25 +25,36 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const EPOCH_DAYS: i32 = 10_957;
 
 /// What Postgres's timestamps reach, in microseconds since 2000: 4713 BC up to 294277 AD.
-pub(super) const TIMESTAMPS: std::ops::Range<i64> =
-    -211_813_488_000_000_000..9_223_371_331_200_000_000;
+pub(super) const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
 /// What its dates reach, in days since 2000: 4713 BC up to 5874898 AD.
-const DATES: std::ops::Range<i32> = -2_451_545..2_145_031_949;
+const DATES: Range<i32> = -2_451_545..2_145_031_949;
 
 /// Turns events of one stream into rows.
 pub struct RowEncoder<'c> {
-    contract: &'c Contract,
-    resolved: ResolvedSchema<'c>,
+    fields: Vec<Place<'c>>,
+    labels: Vec<Place<'c>>,
+    /// The field that holds the idempotency key, if the schema has one.
+    id: Option<usize>,
+    time: Option<usize>,
+    names: ResolvedSchema<'c>,
 }
 
-/// A row's columns, with what the sink needs to know of them.
-#[derive(Debug, PartialEq, Eq)]
+/// What is known of a column before there is an event.
+struct Place<'c> {
+    name: &'c str,
+    kind: &'c ColumnType,
+    /// A field's own, which a `jsonb` column's values are told with.
+    schema: &'c Schema,
+}
+
+/// Where a row is in the buffer that it was appended to, with what the sink needs to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedRow {
     /// The columns, each with its length.
-    pub columns: Vec<u8>,
+    pub columns: Range<usize>,
     /// The idempotency key's bytes.
-    pub id: Vec<u8>,
+    pub id: Range<usize>,
     /// When the event happened, in microseconds since 1970.
     pub time: Option<i64>,
 }
@@ -53,88 +65,135 @@ pub(super) type Refusal = (&'static str, String);
 impl<'c> RowEncoder<'c> {
     /// An encoder for one contract.
     pub fn new(contract: &'c Contract) -> anyhow::Result<RowEncoder<'c>> {
-        Ok(RowEncoder { contract, resolved: ResolvedSchema::new(&contract.schema)? })
+        let fields = contract.columns.iter().zip(contract.fields());
+        let fields = fields.map(|(column, field)| Place {
+            name: &column.name,
+            kind: &column.kind,
+            schema: &field.schema,
+        });
+        let labels = contract.labels.iter().map(|label| Place {
+            name: &label.name,
+            kind: &label.kind,
+            schema: &Schema::Null,
+        });
+        let id = match contract.identity {
+            Identity::Field(index) => Some(index),
+            Identity::Coordinates => None,
+        };
+        Ok(RowEncoder {
+            fields: fields.collect(),
+            labels: labels.collect(),
+            id,
+            time: contract.time,
+            names: ResolvedSchema::new(&contract.schema)?,
+        })
     }
 
-    /// A row; `coordinates` is the id of an event whose schema has none.
-    pub fn encode(
+    /// Appends a row to `into`, or nothing where it is refused; `coordinates` is the id of an event
+    /// whose schema has none.
+    pub fn encode<'l>(
         &self,
-        event: &[(String, Value)],
-        labels: &[Fact<'_>],
+        cells: &[Cell<'_>],
+        labels: impl IntoIterator<Item = Cell<'l>>,
         coordinates: Uuid,
+        into: &mut Vec<u8>,
     ) -> Result<EncodedRow, Rejection> {
-        let mut row = EncodedRow { columns: Vec::with_capacity(128), id: Vec::new(), time: None };
-        if self.contract.identity == Identity::Coordinates {
-            row.id = coordinates.as_bytes().to_vec();
-            put(&mut row.columns, coordinates.as_bytes());
+        let start = into.len();
+        let row = self.put_fields(cells, coordinates, into).and_then(|row| {
+            let mut labels = self.labels.iter().zip(labels);
+            labels.try_for_each(|(place, cell)| self.put_cell(into, place, cell))?;
+            Ok(EncodedRow { columns: start..into.len(), ..row })
+        });
+        if row.is_err() {
+            into.truncate(start);
         }
-        let fields = event.iter().zip(self.contract.fields()).zip(&self.contract.columns);
-        for (index, (((name, value), field), column)) in fields.enumerate() {
-            let start = row.columns.len().saturating_add(4);
-            self.put_value(&mut row.columns, &column.kind, &field.schema, value)
-                .map_err(|(reason, detail)| refused(reason, name, &detail))?;
-            if self.contract.identity == Identity::Field(index) {
-                row.id = row.columns.get(start..).unwrap_or_default().to_vec();
-            }
-            if self.contract.time == Some(index) {
-                row.time = instant_micros(value);
-            }
+        row
+    }
+
+    fn put_fields(
+        &self,
+        cells: &[Cell<'_>],
+        coordinates: Uuid,
+        into: &mut Vec<u8>,
+    ) -> Result<EncodedRow, Rejection> {
+        let start = into.len();
+        let mut row = EncodedRow { columns: start..start, id: start..start, time: None };
+        if self.id.is_none() {
+            put(into, coordinates.as_bytes());
+            row.id = behind_length(start, into);
         }
-        for (label, fact) in self.contract.labels.iter().zip(labels) {
-            put_fact(&mut row.columns, fact)
-                .map_err(|(reason, detail)| refused(reason, &label.name, &detail))?;
+        for (index, (place, cell)) in self.fields.iter().zip(cells).enumerate() {
+            let column = into.len();
+            self.put_cell(into, place, *cell)?;
+            if self.id == Some(index) {
+                row.id = behind_length(column, into);
+            }
+            if self.time == Some(index)
+                && let Cell::Instant(instant) = cell
+            {
+                row.time = instant.micros();
+            }
         }
         Ok(row)
+    }
+
+    fn put_cell(
+        &self,
+        row: &mut Vec<u8>,
+        place: &Place<'_>,
+        cell: Cell<'_>,
+    ) -> Result<(), Rejection> {
+        self.put_value(row, place, cell).map_err(|(reason, detail)| {
+            Rejection::new(Stage::Land, reason, format!("\"{}\": {detail}", place.name))
+        })
     }
 
     fn put_value(
         &self,
         row: &mut Vec<u8>,
-        kind: &ColumnType,
-        schema: &Schema,
+        place: &Place<'_>,
+        cell: Cell<'_>,
+    ) -> Result<(), Refusal> {
+        match cell {
+            Cell::Null => row.extend_from_slice(&(-1i32).to_be_bytes()),
+            Cell::Boolean(value) => put(row, &[u8::from(value)]),
+            Cell::Int(value) => put(row, &value.to_be_bytes()),
+            Cell::Long(value) => put(row, &value.to_be_bytes()),
+            Cell::Float(value) => put(row, &finite(value, value.is_finite())?.to_be_bytes()),
+            Cell::Double(value) => put(row, &finite(value, value.is_finite())?.to_be_bytes()),
+            Cell::Bytes(bytes) => put(row, bytes),
+            Cell::Text(text) => put(row, without_nul(text)?.as_bytes()),
+            Cell::Uuid(uuid) => put(row, uuid.as_bytes()),
+            Cell::Date(days) => put(row, &date(days)?.to_be_bytes()),
+            Cell::TimeOfDay(micros) => put(row, &time_of_day(micros)?.to_be_bytes()),
+            Cell::Instant(instant) => put(row, &timestamp(instant)?.to_be_bytes()),
+            Cell::Other(value) => return self.put_other(row, place, value),
+        }
+        Ok(())
+    }
+
+    fn put_other(
+        &self,
+        row: &mut Vec<u8>,
+        place: &Place<'_>,
         value: &Value,
     ) -> Result<(), Refusal> {
-        if *kind == ColumnType::Jsonb {
-            return self.put_json(row, schema, value);
-        }
-        match value {
-            Value::Union(_, inner) => return self.put_value(row, kind, schema, inner),
-            Value::Null => row.extend_from_slice(&(-1i32).to_be_bytes()),
-            Value::Boolean(value) => put(row, &[u8::from(*value)]),
-            Value::Int(value) => put(row, &value.to_be_bytes()),
-            Value::Long(value) => put(row, &value.to_be_bytes()),
-            Value::Float(value) => put(row, &finite(value, value.is_finite())?.to_be_bytes()),
-            Value::Double(value) => put(row, &finite(value, value.is_finite())?.to_be_bytes()),
-            Value::Bytes(bytes) | Value::Fixed(_, bytes) => put(row, bytes),
-            Value::String(text) | Value::Enum(_, text) => put(row, without_nul(text)?.as_bytes()),
-            Value::Uuid(uuid) => put(row, uuid.as_bytes()),
-            Value::Date(days) => put(row, &date(*days)?.to_be_bytes()),
-            Value::TimeMillis(millis) => {
-                put(row, &time_of_day(i64::from(*millis).saturating_mul(1_000))?.to_be_bytes());
-            }
-            Value::TimeMicros(micros) => put(row, &time_of_day(*micros)?.to_be_bytes()),
-            Value::TimestampMillis(_)
-            | Value::TimestampMicros(_)
-            | Value::TimestampNanos(_)
-            | Value::LocalTimestampMillis(_)
-            | Value::LocalTimestampMicros(_)
-            | Value::LocalTimestampNanos(_) => put(row, &timestamp(value)?.to_be_bytes()),
-            Value::Decimal(decimal) => {
-                let ColumnType::Numeric(Some((precision, scale))) = kind else {
-                    return Err(("undecodable", "a decimal without a scale".into()));
-                };
+        match (place.kind, value) {
+            (ColumnType::Jsonb, _) => return self.put_json(row, place.schema, value),
+            (ColumnType::Numeric(Some((precision, scale))), Value::Decimal(decimal)) => {
                 let unscaled = BigInt::from(decimal.clone());
-                put(
-                    row,
-                    &numeric(&unscaled, i64::try_from(*scale).unwrap_or(0), Some(*precision))?,
-                );
+                let scale = i64::try_from(*scale).unwrap_or(0);
+                put(row, &numeric(&unscaled, scale, Some(*precision))?);
             }
-            Value::BigDecimal(decimal) => {
+            (_, Value::Decimal(_)) => {
+                return Err(("undecodable", "a decimal without a scale".into()));
+            }
+            (_, Value::BigDecimal(decimal)) => {
                 let (unscaled, scale) = decimal.as_bigint_and_exponent();
                 put(row, &numeric(&unscaled, scale, None)?);
             }
-            Value::Duration(duration) => put(row, &interval(duration)?),
-            Value::Array(_) | Value::Map(_) | Value::Record(_) => {
+            (_, Value::Duration(duration)) => put(row, &interval(duration)?),
+            (kind, _) => {
                 return Err(("undecodable", format!("a nested value in a column of {kind}")));
             }
         }
@@ -151,40 +210,17 @@ impl<'c> RowEncoder<'c> {
         }
         storable(value)?;
         let mut json = vec![1];
-        serde_json::to_writer(&mut json, &value_to_json(&self.resolved, schema, value))
+        serde_json::to_writer(&mut json, &value_to_json(&self.names, schema, value))
             .map_err(|error| ("undecodable", error.to_string()))?;
         put(row, &json);
         Ok(())
     }
 }
 
-fn put_fact(row: &mut Vec<u8>, fact: &Fact<'_>) -> Result<(), Refusal> {
-    match fact {
-        Fact::Null => row.extend_from_slice(&(-1i32).to_be_bytes()),
-        Fact::Boolean(value) => put(row, &[u8::from(*value)]),
-        Fact::Long(value) => put(row, &value.to_be_bytes()),
-        Fact::Double(value) => put(row, &finite(value, value.is_finite())?.to_be_bytes()),
-        Fact::String(text) => put(row, without_nul(text)?.as_bytes()),
-    }
-    Ok(())
-}
-
 /// When a value is an instant: microseconds since 1970.
 pub fn instant_micros(value: &Value) -> Option<i64> {
-    match instant(value)? {
-        (at, "ms") => at.checked_mul(1_000),
-        (at, "ns") => Some(at.div_euclid(1_000)),
-        (at, _) => Some(at),
-    }
-}
-
-/// An instant's number and its unit.
-fn instant(value: &Value) -> Option<(i64, &'static str)> {
-    match value {
-        Value::Union(_, inner) => instant(inner),
-        Value::TimestampMillis(at) | Value::LocalTimestampMillis(at) => Some((*at, "ms")),
-        Value::TimestampMicros(at) | Value::LocalTimestampMicros(at) => Some((*at, "us")),
-        Value::TimestampNanos(at) | Value::LocalTimestampNanos(at) => Some((*at, "ns")),
+    match Cell::of(value, &ColumnType::TimestampTz) {
+        Cell::Instant(instant) => instant.micros(),
         _ => None,
     }
 }
@@ -194,15 +230,17 @@ pub fn is_storable_instant(micros: i64) -> bool {
     micros.checked_sub(EPOCH_MICROS).is_some_and(|micros| TIMESTAMPS.contains(&micros))
 }
 
-fn refused(reason: &'static str, column: &str, detail: &str) -> Rejection {
-    Rejection::new(Stage::Land, reason, format!("\"{column}\": {detail}"))
-}
-
 /// A column that is not null: its length and its bytes. A Kafka record is far smaller than 2 GiB.
 fn put(row: &mut Vec<u8>, bytes: &[u8]) {
     let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+    row.reserve(bytes.len().saturating_add(4));
     row.extend_from_slice(&length.to_be_bytes());
     row.extend_from_slice(bytes);
+}
+
+/// The bytes of the column that starts at `column` and is the last one; none of a null.
+fn behind_length(column: usize, row: &[u8]) -> Range<usize> {
+    column.saturating_add(4)..row.len()
 }
 
 fn without_nul(text: &str) -> Result<&str, Refusal> {
@@ -215,16 +253,16 @@ fn without_nul(text: &str) -> Result<&str, Refusal> {
 }
 
 /// NaN and the infinities would spread into every sum they meet.
-fn finite<T: std::fmt::Display + Copy>(value: &T, is_finite: bool) -> Result<T, Refusal> {
-    if is_finite { Ok(*value) } else { Err(("not_finite", format!("is {value}"))) }
+fn finite<T: std::fmt::Display>(value: T, is_finite: bool) -> Result<T, Refusal> {
+    if is_finite { Ok(value) } else { Err(("not_finite", format!("is {value}"))) }
 }
 
 /// Whether every text and number inside a nested value can be in jsonb.
 fn storable(value: &Value) -> Result<(), Refusal> {
     match value {
         Value::String(text) | Value::Enum(_, text) => without_nul(text).map(drop),
-        Value::Float(value) => finite(value, value.is_finite()).map(drop),
-        Value::Double(value) => finite(value, value.is_finite()).map(drop),
+        Value::Float(value) => finite(*value, value.is_finite()).map(drop),
+        Value::Double(value) => finite(*value, value.is_finite()).map(drop),
         Value::Union(_, inner) => storable(inner),
         Value::Array(items) => items.iter().try_for_each(storable),
         Value::Record(fields) => fields.iter().try_for_each(|(_, value)| storable(value)),
@@ -236,16 +274,18 @@ fn storable(value: &Value) -> Result<(), Refusal> {
     }
 }
 
-fn timestamp(value: &Value) -> Result<i64, Refusal> {
-    instant_micros(value)
-        .and_then(|micros| micros.checked_sub(EPOCH_MICROS))
-        .filter(|micros| TIMESTAMPS.contains(micros))
-        .ok_or_else(|| {
-            let (number, unit) = instant(value).unwrap_or_default();
-            let detail =
-                format!("is {number} {unit} from 1970; Postgres goes from 4713 BC to 294276 AD");
-            ("timestamp_out_of_range", detail)
-        })
+fn timestamp(instant: Instant) -> Result<i64, Refusal> {
+    let micros = instant.micros().and_then(|micros| micros.checked_sub(EPOCH_MICROS));
+    micros.filter(|micros| TIMESTAMPS.contains(micros)).ok_or_else(|| {
+        let (number, unit) = match instant {
+            Instant::Millis(at) => (at, "ms"),
+            Instant::Micros(at) => (at, "us"),
+            Instant::Nanos(at) => (at, "ns"),
+        };
+        let detail =
+            format!("is {number} {unit} from 1970; Postgres goes from 4713 BC to 294276 AD");
+        ("timestamp_out_of_range", detail)
+    })
 }
 
 fn date(days: i32) -> Result<i32, Refusal> {
@@ -283,10 +323,10 @@ mod tests {
     #[test]
     fn instants_beyond_postgres_are_refused() {
         let first = TIMESTAMPS.start / 1_000 + EPOCH_MICROS / 1_000;
-        assert!(timestamp(&Value::TimestampMillis(first)).is_ok());
-        assert!(timestamp(&Value::TimestampMicros(i64::MAX)).is_ok());
+        assert!(timestamp(Instant::Millis(first)).is_ok());
+        assert!(timestamp(Instant::Micros(i64::MAX)).is_ok());
         for value in [first - 1, i64::MIN, i64::MAX] {
-            let refusal = timestamp(&Value::TimestampMillis(value)).unwrap_err();
+            let refusal = timestamp(Instant::Millis(value)).unwrap_err();
             assert_eq!(refusal.0, "timestamp_out_of_range");
         }
     }
