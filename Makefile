@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos fuzz lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos bench fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -61,6 +61,9 @@ fuzz: ## Throw made-up bytes at what meets foreign ones, SECONDS=60 for each of 
 
 chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30, SEED=7
 	@scripts/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench: ## Measure rows a second against Postgres' own limit and two peers; ROWS=1000000
+	@scripts/bench $(WHAT) $(if $(ROWS),--rows $(ROWS)) $(if $(REPEATS),--repeats $(REPEATS)) $(ARGS)
 
 lint: ## Formatting, clippy, documentation, shell scripts
 	@scripts/lint
