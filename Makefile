@@ -62,6 +62,7 @@ fuzz: ## Throw made-up bytes at what meets foreign ones, SECONDS=60 for each of 
 chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30, SEED=7
 	@scripts/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+bench: export SLUICEGATE := $(BINARY)
 bench: ## Measure rows a second against Postgres' own limit and two peers; ROWS=1000000
 	@scripts/bench $(WHAT) $(if $(ROWS),--rows $(ROWS)) $(if $(REPEATS),--repeats $(REPEATS)) $(ARGS)
 

@@ -4,11 +4,12 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import compare, report
-from bench.settings import FIGURES, REPOSITORY, from_environment
+from bench import compare, growth, report, sweeps
+from bench.settings import FIGURES, REPOSITORY, Settings, from_environment
 
 OUTPUT = REPOSITORY / "target" / "bench"
 
@@ -29,7 +30,12 @@ def main() -> None:
         report.write_page()
 
 
-MEASURE = {"compare": compare.compare}
+MEASURE: dict[str, Callable[[Settings], dict[str, Any]]] = {
+    "compare": compare.compare,
+    "sink-tasks": sweeps.sink_tasks,
+    "batch-rows": sweeps.batch_rows,
+    "growth": growth.growth,
+}
 
 
 def _keep(what: str, figures: dict[str, Any], write: bool) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from bench import database, host, latency, peers, topic
@@ -15,7 +16,8 @@ from bench.measure import Result, measure
 from bench.settings import Settings
 from bench.sluicegate import Sluicegate, contract
 
-# more than this many cores taken by others, and the run is made once more; a few times, for a machine may never be quiet
+# more than this many cores taken by others, and the run is made once more; not always, for
+# a machine may never be quiet
 NOISY = 0.3
 AGAIN_AT_MOST = 6
 INVALID_SHARES = (0.001, 0.01, 0.1)
@@ -26,7 +28,7 @@ def compare(settings: Settings) -> dict[str, Any]:
     clean = load(settings, "bench.clean", Plan(settings.rows))
     contenders = [*_limits(settings, clean), *_sluicegates(settings, clean)]
     contenders += peers.installed(settings, clean)
-    steps: list[Callable[[int], Result]] = [_step(settings, each) for each in contenders]
+    steps: list[Callable[[int], Result]] = [partial(measure, settings, c) for c in contenders]
     if settings.wants(KAFKA_READ):
         read = KafkaRead(settings, clean)
         steps.insert(0, lambda _: read.measure())
@@ -88,10 +90,6 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def _step(settings: Settings, contender: Contender) -> Callable[[int], Result]:
-    return lambda number: measure(settings, contender, number)
-
-
 def _limits(settings: Settings, clean: Load) -> list[Contender]:
     plan = Plan(clean.records)
     contenders: list[Contender] = []
@@ -107,12 +105,16 @@ def _limits(settings: Settings, clean: Load) -> list[Contender]:
 def _sluicegates(settings: Settings, clean: Load) -> list[Contender]:
     contenders: list[Contender] = [
         Sluicegate("sluicegate", settings, clean, contract(clean.topic)),
-        Sluicegate("sluicegate, bare", settings, clean, contract(clean.topic, bare=True), bare=True),
+        Sluicegate(
+            "sluicegate, bare", settings, clean, contract(clean.topic, bare=True), bare=True
+        ),
     ]
     contenders = [each for each in contenders if settings.wants(each.name)]
     for share in INVALID_SHARES:
         name = f"sluicegate, {share * 100:g} % invalid"
         if settings.wants(name):
-            dirty = load(settings, f"bench.invalid-{share * 100:g}", Plan(clean.records, invalid=share))
+            dirty = load(
+                settings, f"bench.invalid-{share * 100:g}", Plan(clean.records, invalid=share)
+            )
             contenders.append(Sluicegate(name, settings, dirty, contract(dirty.topic)))
     return contenders

@@ -1,5 +1,5 @@
-"""Events as bytes: Avro behind the registry's five-byte header, and Postgres' binary formats. All columns but `kpi` have
-one width, so whole arrays are made at once."""
+"""Events as bytes: Avro behind the registry's five-byte header, and Postgres' binary formats. All
+columns but `kpi` have one width, so whole arrays are made at once."""
 
 import numpy as np
 import numpy.typing as npt

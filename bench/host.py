@@ -57,7 +57,9 @@ class Load:
     @staticmethod
     def now(services: Services) -> "Load":
         """So far."""
-        numbers = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        numbers = [
+            int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+        ]
         # user, nice, system, idle, iowait, irq, softirq, steal: all but the two in the middle
         busy = (sum(numbers) - numbers[3] - numbers[4]) / TICK
         pids = (services.postgres, services.kafka, services.registry)
@@ -95,8 +97,7 @@ def postgres_settings(url: str) -> dict[str, str]:
     values = {name: row[0] if row else "" for name, row in shown.items()}
     version = values.pop("server_version")
     return {
-        "Postgres": f"{version}; "
-        + ", ".join(f"{name} {value}" for name, value in values.items())
+        "Postgres": f"{version}; " + ", ".join(f"{name} {value}" for name, value in values.items())
     }
 
 

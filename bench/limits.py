@@ -126,9 +126,7 @@ def _through_staging(connection: psycopg.Connection, batch: bytes) -> None:
 
 
 def _make_staging(connection: psycopg.Connection) -> None:
-    connection.execute(
-        f"create temp table staging (like {PLAIN_TABLE}) on commit delete rows"
-    )
+    connection.execute(f"create temp table staging (like {PLAIN_TABLE}) on commit delete rows")
     connection.commit()
 
 

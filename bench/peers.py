@@ -62,7 +62,7 @@ def installed(settings: Settings, expected: Load) -> list[Peer]:
     for folder in sorted(path.parent for path in FOLDER.glob("*/run") if os.access(path, os.X_OK)):
         peer = Peer(folder, settings, expected)
         if settings.wants(peer.name):
-            done = subprocess.run([str(folder / "install")], stdout=sys.stderr, check=False)
+            done = subprocess.run([str(folder / "install")], stdout=subprocess.DEVNULL, check=False)
             if done.returncode == 0:
                 found.append(peer)
             else:

@@ -1,15 +1,17 @@
-"""The figures as tables, and in docs/performance.md between its marks: no figure of the page is typed by hand."""
+"""The figures as tables, and in docs/performance.md between its marks: none is typed by hand."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bench.growth_report import draw, grown
 from bench.settings import FIGURES, PAGE
-from bench.targets import targets
 from bench.tables import compared, machine
+from bench.targets import targets
 
 Figures = dict[str, dict[str, Any]]
+
+END = "<!-- bench: end -->"
 
 
 def tables(figures: Figures) -> str:
@@ -23,15 +25,21 @@ def write_page() -> None:
     page = PAGE.read_text()
     for title, text in _sections(figures):
         mark = f"<!-- bench: {title} -->"
-        pattern = re.compile(re.escape(mark) + r".*?<!-- bench: end -->", re.DOTALL)
-        if not pattern.search(page):
-            raise SystemExit(f"bench: {PAGE.name} has no place for {title}: {mark}")
-        page = pattern.sub(lambda _, text=text, mark=mark: f"{mark}\n{text}\n<!-- bench: end -->", page)
+        before, found, rest = page.partition(mark)
+        _, end, after = rest.partition(END)
+        if not (found and end):
+            raise SystemExit(f"bench: {PAGE.name} has no place for {title}: {mark} ... {END}")
+        page = f"{before}{mark}\n{text}\n{END}{after}"
     PAGE.write_text(page)
+    if "growth" in figures:
+        draw(figures["growth"])
 
 
 SECTIONS: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "compare": {"machine": machine, "targets": targets, "compare": compared},
+    "sink-tasks": {"sink-tasks": compared},
+    "batch-rows": {"batch-rows": compared},
+    "growth": {"growth": grown},
 }
 
 

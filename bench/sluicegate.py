@@ -82,9 +82,7 @@ class Sluicegate:
         if not self.bare and self.stream == STREAM:
             found["rows with the label"] = (
                 load.degraded,
-                database.number(
-                    run.database, f"select count(*) from {STREAM} where is_degraded"
-                ),
+                database.number(run.database, f"select count(*) from {STREAM} where is_degraded"),
             )
             found["rows in aggregates"] = (
                 load.rows,
