@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos fuzz bench-micro lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos bench bench-micro fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -64,6 +64,9 @@ chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30,
 
 bench-micro: ## What one core decodes, checks and encodes a second
 	cargo bench --locked --bench pipeline $(if $(ARGS),-- $(ARGS))
+bench: export SLUICEGATE := $(BINARY)
+bench: ## Measure rows a second against Postgres' own limit and two peers; ROWS=1000000
+	@scripts/bench $(WHAT) $(if $(ROWS),--rows $(ROWS)) $(if $(REPEATS),--repeats $(REPEATS)) $(ARGS)
 
 lint: ## Formatting, clippy, documentation, shell scripts
 	@scripts/lint
