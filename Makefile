@@ -64,6 +64,7 @@ chaos: ## Break services of its own, and prove that nothing is lost; MINUTES=30,
 
 bench-micro: ## What one core decodes, checks and encodes a second
 	cargo bench --locked --bench pipeline $(if $(ARGS),-- $(ARGS))
+
 bench: export SLUICEGATE := $(BINARY)
 bench: ## Measure rows a second against Postgres' own limit and two peers; ROWS=1000000
 	@scripts/bench $(WHAT) $(if $(ROWS),--rows $(ROWS)) $(if $(REPEATS),--repeats $(REPEATS)) $(ARGS)
