@@ -8,6 +8,7 @@
 
 mod attribute;
 mod column;
+mod compile;
 mod compiled;
 mod derived;
 mod evaluate;

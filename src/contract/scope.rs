@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 
 use super::{
     Contract, Expression, Label, Rule,
-    compiled::{Compiler, Datum, Node},
+    compile::Compiler,
+    compiled::{Datum, Node},
     evaluate::{Library, execute},
 };
 use crate::codec::Cell;
