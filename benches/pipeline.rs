@@ -98,25 +98,25 @@ fn rows(
         events.iter().map(|event| cells(event, &contract.columns)).collect();
     let labels = [Cell::Boolean(true)];
     group.bench_function("encode a row", |bencher| {
+        let mut rows = Vec::new();
         bencher.iter(|| {
-            let mut rows = Vec::with_capacity(READINGS * 128);
+            rows.clear();
             for cells in &events {
                 let row = encoder.encode(cells, labels, Uuid::nil(), &mut rows);
                 black_box(row.unwrap());
             }
-            rows
         })
     });
     group.bench_function("body to row", |bencher| {
+        let mut rows = Vec::new();
         bencher.iter(|| {
+            rows.clear();
             let mut cells = Vec::new();
-            let mut rows = Vec::with_capacity(READINGS * 128);
             for body in bodies {
                 assert!(decoder.cells(body, &mut cells));
                 let row = encoder.encode(&cells, labels, Uuid::nil(), &mut rows);
                 black_box(row.unwrap());
             }
-            rows
         })
     });
 }
