@@ -228,7 +228,7 @@ fn any_damage() -> impl Strategy<Value = Vec<Damage>> {
         1 => any::<Index>().prop_map(Damage::Cut),
         1 => prop::collection::vec(byte(), 1..4).prop_map(Damage::Extend),
     ];
-    prop::collection::vec(damage, 0..4)
+    prop::collection::vec(damage, 1..3)
 }
 
 fn damaged(mut body: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
@@ -291,7 +291,7 @@ proptest! {
         ((writer, reader), event, damages) in any_fields().prop_flat_map(|(fields, is_reversed)| {
             let (writer, reader) = schemas(&fields, is_reversed);
             let event = any_value(&writer);
-            (Just((writer, reader)), event, prop::collection::vec(any_damage(), 8))
+            (Just((writer, reader)), event, prop::collection::vec(any_damage(), 24))
         })
     ) {
         let contract = contract(&reader);
@@ -309,7 +309,7 @@ proptest! {
         (schema, event, damages) in any_fields().prop_flat_map(|(fields, _)| {
             let (_, schema) = schemas(&fields, false);
             let event = any_value(&Schema::parse(&schema).unwrap());
-            (Just(schema), event, prop::collection::vec(any_damage(), 8))
+            (Just(schema), event, prop::collection::vec(any_damage(), 24))
         })
     ) {
         let contract = contract(&schema);
