@@ -32,9 +32,10 @@ _FILLED = "bench_filled"
 def growth(settings: Settings) -> dict[str, Any]:
     """All three, each for as many repeats as are wanted."""
     results = []
-    for steps in (_partitions_and_members, _event_sizes, _table_sizes):
-        for group in steps(settings):
-            results += repeat(settings, group)
+    for name, steps in PARTS.items():
+        if settings.wants(name):
+            for group in steps(settings):
+                results += repeat(settings, group)
     return figures(settings, results)
 
 
@@ -88,6 +89,13 @@ def _table_sizes(settings: Settings) -> Iterator[Steps]:
         )  # fmt: skip
         yield [_step(settings, contender, {"table_rows": size})]
     database.drop(settings, _FILLED)
+
+
+PARTS: dict[str, Callable[[Settings], Iterator[Steps]]] = {
+    "members": _partitions_and_members,
+    "events": _event_sizes,
+    "table": _table_sizes,
+}
 
 
 @dataclass(frozen=True)

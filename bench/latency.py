@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from bench import database, topic
 from bench.contender import Contender, Load, Run
-from bench.encode import AVRO_BYTES, avro
+from bench.encode import avro
 from bench.events import START_MS, Plan, device_name, part
 from bench.processes import Program
 from bench.settings import Settings
@@ -121,28 +121,23 @@ def _send(brokers: str, name: str, records: int, schema_id: int, go: Any) -> Non
     """Sends events whose `ts` is the moment of sending: some at once as probes, the others evenly."""
     producer = Producer({"bootstrap.servers": brokers, **PRODUCER, "linger.ms": 0})
     partitions = [part(Plan(records, duplicates=0.0), number) for number in range(3)]
-    sent = [0, 0, 0]
 
-    def send(count: int) -> None:
-        for index in range(count):
-            number = index % 3
-            events, row = partitions[number], sent[number]
-            if row >= len(events.ids):
-                continue
-            sent[number] += 1
+    def send(start: int, end: int) -> None:
+        for index in range(start, end):
+            number, row = index % 3, index // 3
+            events = partitions[number]
             events.ts[row] = time.time_ns() // 1_000_000
             value = avro(events, events.order[row : row + 1], schema_id).tobytes()
-            assert len(value) == AVRO_BYTES
             producer.produce(name, value, device_name(int(events.device[row])), partition=number)
 
-    send(PROBES)
+    send(0, PROBES)
     producer.flush()
     go.wait()
-    began, count = time.monotonic(), 0
-    while (done := sum(sent)) < records:
-        due = min(int((time.monotonic() - began) * RATE), records - PROBES) - count
-        send(due)
-        count += sum(sent) - done
+    began, sent = time.monotonic(), PROBES
+    while sent < records:
+        due = min(PROBES + int((time.monotonic() - began) * RATE), records)
+        send(sent, due)
+        sent = due
         producer.poll(_TURN)
     producer.flush()
 
