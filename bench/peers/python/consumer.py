@@ -50,7 +50,7 @@ def main():
     stopping = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
-    # a batch is tens of thousands of objects without a cycle among them, which the collector would visit again and again
+    # a batch is tens of thousands of objects without a cycle among them, which the collector would visit often
     gc.disable()
 
     insert = sql.SQL(INSERT).format(table=sql.Identifier(*os.environ["BENCH_TABLE"].split(".")))
