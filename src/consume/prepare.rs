@@ -222,7 +222,10 @@ impl<'b> Work<'b> {
             .and_then(|()| label(cells, self.contract, &self.scope));
         let labels = decided.map_err(|rejection| match rejection.is_evaluation_error() {
             // CEL trips over NaN and far-off instants; what is wrong with the event says more
-            true => self.encoder.encode(cells, [], coordinates, bytes).err().unwrap_or(rejection),
+            true => {
+                let encoded = self.encoder.encode(cells, [], coordinates, &mut Vec::new());
+                encoded.err().unwrap_or(rejection)
+            }
             false => rejection,
         })?;
         let labels = labels.iter().map(Fact::cell);
