@@ -38,6 +38,8 @@ pub fn for_work(options: &PgConnectOptions, name: &str, idle: &str) -> PgConnect
         ("tcp_keepalives_count", "3"),
         // a plan made when a table was small would compare each of its rows with each of ours
         ("plan_cache_mode", "force_custom_plan"),
+        // none of our statements runs for long enough to be worth compiling
+        ("jit", "off"),
     ])
 }
 

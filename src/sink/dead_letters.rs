@@ -37,6 +37,8 @@ pub(super) async fn insert(
     ) -> Vec<T> {
         letters.iter().map(|(record, letter)| value(record, letter)).collect()
     }
+    // said so that each letter is looked up by its id: where the table has grown since it was analyzed,
+    // Postgres would rather read all of a stream's dead letters for each batch
     let inserted = sqlx::query(
         "INSERT INTO dlq_events (stream, topic, partition, \"offset\", key, payload, headers, \
          schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
@@ -44,8 +46,9 @@ pub(super) async fn insert(
          $7::jsonb[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], \
          $13::jsonb[], $14::timestamptz[], $15::int[]) AS letter (partition, \"offset\", key, \
          payload, headers, schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
-         WHERE NOT EXISTS (SELECT FROM dlq_events AS kept WHERE kept.stream = $1 \
-         AND kept.event_id = letter.event_id AND kept.payload = letter.payload) \
+         WHERE (SELECT count(*) FROM (SELECT FROM dlq_events AS kept \
+         WHERE kept.event_id = letter.event_id AND kept.payload = letter.payload \
+         AND kept.stream || '' = $1 LIMIT 1) AS known) = 0 \
          ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING \
          RETURNING partition, \"offset\"",
     )
