@@ -86,7 +86,7 @@ def _measure(settings: Settings, point: Point, way: str, wanted: Contents, _: in
             result.problem = f"wrong in {wrong} batches"
         if database.contents_of(url, PLAIN_TABLE) != wanted:
             result.problem = "wrong contents: the rows differ from what was sent"
-    except psycopg.Error as error:
+    except Exception as error:  # noqa: BLE001 - the others still have their turn
         result.problem = f"{type(error).__name__}: {error}"
     return result
 
@@ -113,12 +113,15 @@ def _write(settings: Settings, url: str, way: str, batches: list[list], result: 
 
 
 def _write_all(way: str, connection: psycopg.Connection, batches: list) -> int:
-    write = {STAGING: ways.through_staging, UNNEST: ways.unnest}.get(way, ways.directly)
+    write: Callable = _WRITE.get(way, ways.directly)
     wrong = 0
     for batch in batches:
         wrong += bool(write(connection, batch))
         connection.commit()
     return wrong
+
+
+_WRITE: dict[str, Callable] = {STAGING: ways.through_staging, UNNEST: ways.unnest}
 
 
 def _batches(
