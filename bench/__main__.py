@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import compare, growth, report, sweeps
+from bench import compare, growth, report, sweeps, writes
 from bench.settings import FIGURES, REPOSITORY, Settings, from_environment
 
 OUTPUT = REPOSITORY / "target" / "bench"
@@ -20,8 +20,9 @@ def main() -> None:
     # what was started is stopped on SIGTERM too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if arguments.what != "report":
+        rows = arguments.rows or ROWS.get(arguments.what, 1_000_000)
         settings = from_environment(
-            arguments.rows, arguments.repeats, arguments.latency, tuple(arguments.only)
+            rows, arguments.repeats, arguments.latency, tuple(arguments.only)
         )
         figures = MEASURE[arguments.what](settings)
         _keep(arguments.what, figures, arguments.write)
@@ -35,7 +36,11 @@ MEASURE: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "sink-tasks": sweeps.sink_tasks,
     "batch-rows": sweeps.batch_rows,
     "growth": growth.growth,
+    "writes": writes.writes,
 }
+
+# where it is not a million
+ROWS = {"writes": writes.ROWS}
 
 
 def _keep(what: str, figures: dict[str, Any], write: bool) -> None:
@@ -49,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "what", nargs="?", default="compare", choices=[*MEASURE, "report"], help="default: compare"
     )
-    parser.add_argument("--rows", type=int, default=1_000_000, help="records of a topic")
+    parser.add_argument("--rows", type=int, help="of a topic, 1,000,000; of each write, 300,000")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each contender")
     parser.add_argument(
         "--latency", type=int, default=20, metavar="SECONDS", help="at 5,000 records/s; 0: none"

@@ -9,17 +9,14 @@ from itertools import pairwise
 import numpy as np
 import psycopg
 
-from bench import database
+from bench import database, ways
 from bench.contender import Load, Run
-from bench.database import COLUMNS, COPY, COPY_HEADER, COPY_TRAILER, PLAIN_TABLE
+from bench.database import PLAIN_TABLE
 from bench.encode import arrays, copy_binary
 from bench.events import Part, Plan, parts
 from bench.processes import Program, fork
 
 BATCH_ROWS = 20_000
-_UNNEST = f"""insert into {PLAIN_TABLE} ({COLUMNS})
-    select * from unnest($1, $2, $3, $4, $5, $6) on conflict (event_id) do nothing"""
-_ARRAY_TYPES = [2951, 1009, 1009, 1185, 1009, 1022]
 
 
 @dataclass(frozen=True)
@@ -112,42 +109,13 @@ def _write_all(way: str, url: str, payload: list[list]) -> None:
         raise failures[0]
 
 
-def _copy(connection: psycopg.Connection, batch: bytes, table: str = PLAIN_TABLE) -> None:
-    with connection.cursor() as cursor, cursor.copy(COPY.format(table)) as copy:
-        copy.write(COPY_HEADER + batch + COPY_TRAILER)
-
-
-def _through_staging(connection: psycopg.Connection, batch: bytes) -> None:
-    _copy(connection, batch, "staging")
-    connection.execute(
-        f"insert into {PLAIN_TABLE} ({COLUMNS}) select {COLUMNS} from staging"
-        " on conflict (event_id) do nothing"
-    )
-
-
-def _make_staging(connection: psycopg.Connection) -> None:
-    connection.execute(f"create temp table staging (like {PLAIN_TABLE}) on commit delete rows")
-    connection.commit()
-
-
-def _prepare_unnest(connection: psycopg.Connection) -> None:
-    connection.pgconn.prepare(b"unnest", _UNNEST.encode(), _ARRAY_TYPES)
-
-
-def _unnest(connection: psycopg.Connection, batch: list[bytes]) -> None:
-    connection.execute("select")  # opens the transaction
-    result = connection.pgconn.exec_prepared(b"unnest", batch, [1] * len(batch))
-    if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
-        raise RuntimeError(result.error_message.decode(errors="replace"))
-
-
 _PREPARE: dict[str, Callable] = {
     COPY_WAY: lambda _: None,
-    STAGING_WAY: _make_staging,
-    UNNEST_WAY: _prepare_unnest,
+    STAGING_WAY: ways.make_staging,
+    UNNEST_WAY: ways.prepare_unnest,
 }
 _WRITE: dict[str, Callable] = {
-    COPY_WAY: _copy,
-    STAGING_WAY: _through_staging,
-    UNNEST_WAY: _unnest,
+    COPY_WAY: ways.copy,
+    STAGING_WAY: ways.through_staging,
+    UNNEST_WAY: ways.unnest,
 }

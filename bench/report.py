@@ -8,6 +8,7 @@ from bench.growth_report import draw, grown
 from bench.settings import FIGURES, PAGE
 from bench.tables import compared, machine
 from bench.targets import targets
+from bench.writes_report import written
 
 Figures = dict[str, dict[str, Any]]
 
@@ -40,6 +41,7 @@ SECTIONS: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "sink-tasks": {"sink-tasks": compared},
     "batch-rows": {"batch-rows": compared},
     "growth": {"growth": grown},
+    "writes": {"writes": written},
 }
 
 

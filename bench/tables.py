@@ -109,24 +109,25 @@ def compared(figures: Figures) -> str:
                 "{:.0f} / {:.0f}".format(*times[each.name]) if each.name in times else "",
             )
         )
-    return "\n".join([*lines, "", *_notes(found, figures)])
+    return "\n".join([*lines, "", *notes(found, figures)])
 
 
-def _notes(found: list[Summary], figures: Figures) -> list[str]:
+def notes(found: list[Summary], figures: Figures) -> list[str]:
+    """What to know about a table's runs: how quiet the machine was, and who failed."""
     noise = max((run["other_cores"] for each in found for run in each.good), default=0.0)
     speeds = [run["calibration"] for each in found for run in each.good if run["calibration"]]
-    notes = [
+    lines = [
         f"{figures['rows']:,} records, {figures['repeats']} runs each. Others took at most"
         f" {noise:.2f} cores during a run; the same piece of work took"
         f" {min(speeds, default=0):.3f} to {max(speeds, default=0):.3f} CPU seconds."
     ]
     for each in found:
-        notes += [f"- {each.name}: {one_line(problem)}" for problem in each.problems]
+        lines += [f"- {each.name}: {one_line(problem)}" for problem in each.problems]
     for run in figures.get("latency", []):
         if run["problem"] or run["missing"]:
             what = run["problem"] or f"{run['missing']} rows missing"
-            notes.append(f"- latency of {run['contender']}: {one_line(what)}")
-    return notes
+            lines.append(f"- latency of {run['contender']}: {one_line(what)}")
+    return lines
 
 
 def machine(figures: Figures) -> str:
