@@ -28,7 +28,6 @@ class Run:
     database: str
     directory: Path
     load: Load
-    members: int = 1
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:

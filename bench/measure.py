@@ -100,7 +100,7 @@ def _measure(
     result.other_cores = load_after.others_since(load_before, result.program_cpu_whole)
     result.wal_bytes = database.number(run.database, lsn) - wal_before
     if watch.first_page is not None:
-        _, last = watch.commits()
+        last = watch.last_commit()
         result.active_seconds = last - watch.first_page
         result.whole_seconds = last - began
 

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class Sluicegate:
     prefilled: bool = False
     stream: str = STREAM
     kind: str = "sluicegate"
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> str:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import time
 import urllib.request
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from confluent_kafka import Producer
@@ -30,8 +31,11 @@ def preload(settings: Settings, topic: str, plan: Plan, schema: dict[str, Any]) 
     create(settings, topic, plan.partitions)
     schema_id = register(settings, topic, schema)
     work = [(settings.brokers, topic, plan, n, schema_id) for n in range(plan.partitions)]
-    with multiprocessing.get_context("spawn").Pool(min(3, plan.partitions)) as pool:
-        pool.starmap(_fill, work)
+    # not forked: librdkafka's threads would be missing in the child
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(3, plan.partitions), mp_context=spawn) as pool:
+        for filled in [pool.submit(_fill, *arguments) for arguments in work]:
+            filled.result()
     return time.monotonic() - began
 
 

@@ -19,6 +19,7 @@ class Watch:
     grew_at: float = field(default_factory=time.monotonic)
     _size: int = 0
     _start: int = 0
+    _before: int = 0
     _counted_at: float = 0.0
     _grew: bool = False
     _connection: psycopg.Connection | None = field(default=None, repr=False)
@@ -28,6 +29,7 @@ class Watch:
         # a worker's CPU time would count as the contender's
         self._connection.execute("set max_parallel_workers_per_gather = 0")
         self._start = self._size = self._measure()[0]
+        self._before = self._number(f"select count(*) from {self._tail()}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,20 +59,20 @@ class Watch:
 
     def new_rows(self) -> int:
         """How many rows came since the watch began."""
-        # what was there before ends within the last page of then
-        return self._number(
-            f"select count(*) from {self.table} where ctid >= '({self._start // 8192},0)'"
-        )
+        return self._number(f"select count(*) from {self._tail()}") - self._before
 
-    def commits(self) -> tuple[float, float]:
-        """When the first and the last of the new rows were committed."""
+    def last_commit(self) -> float:
+        """When the last of the rows was committed."""
         row = self._fetch(
-            f"""select extract(epoch from min(at)), extract(epoch from max(at)) from (
-                    select pg_xact_commit_timestamp(xmin) as at from (
-                        select distinct xmin from {self.table}
-                        where ctid >= '({self._start // 8192},0)') as transactions) as times"""
+            f"""select extract(epoch from max(pg_xact_commit_timestamp(xmin)))
+                from (select distinct xmin from {self._tail()}) as transactions"""
         )
-        return float(row[0]), float(row[1])
+        return float(row[0])
+
+    def _tail(self) -> str:
+        """The table from the page on that was the last when the watch began: new rows fill it first."""
+        page = max(0, self._start // 8192 - 1)
+        return f"{self.table} where ctid >= '({page},0)'"
 
     def progress(self) -> str:
         """How far it has come, in words."""
