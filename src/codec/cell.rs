@@ -90,13 +90,12 @@ impl<'e> Cell<'e> {
 impl Instant {
     /// Seconds since 1970, and nanoseconds into the second.
     pub fn seconds(self) -> (i64, u32) {
-        let (at, in_a_second, nanos): (i64, i64, u32) = match self {
-            Instant::Millis(at) => (at, 1_000, 1_000_000),
-            Instant::Micros(at) => (at, 1_000_000, 1_000),
-            Instant::Nanos(at) => (at, 1_000_000_000, 1),
+        let (seconds, rest, nanos) = match self {
+            Instant::Millis(at) => (at.div_euclid(1_000), at.rem_euclid(1_000), 1_000_000),
+            Instant::Micros(at) => (at.div_euclid(1_000_000), at.rem_euclid(1_000_000), 1_000),
+            Instant::Nanos(at) => (at.div_euclid(1_000_000_000), at.rem_euclid(1_000_000_000), 1),
         };
-        let rest = u32::try_from(at.rem_euclid(in_a_second)).unwrap_or(0);
-        (at.div_euclid(in_a_second), rest.saturating_mul(nanos))
+        (seconds, u32::try_from(rest).unwrap_or(0).saturating_mul(nanos))
     }
 
     /// Microseconds since 1970, where they fit; nanoseconds are cut off towards the past.

@@ -1,8 +1,6 @@
 //! From an expression to its compiled form, where it is of a common shape. What does not depend
 //! on the event is folded, by the CEL library itself.
 
-use std::cmp::Ordering;
-
 use cel::{
     IdedExpr,
     common::ast::{CallExpr, EntryExpr, Expr, SelectExpr, operators},
@@ -10,7 +8,7 @@ use cel::{
 
 use super::{
     Column,
-    compiled::{Constant, Datum, Node},
+    compiled::{Comparison, Constant, Datum, Node},
     evaluate::Library,
     expression::selection,
 };
@@ -59,16 +57,16 @@ impl Compiler<'_> {
     }
 
     fn call(&self, call: &CallExpr) -> Option<Node> {
-        use Ordering::{Equal, Greater, Less};
+        use Comparison::{Greater, GreaterOrEqual, Less, LessOrEqual};
         let boxed = |part: &IdedExpr| self.compile(part).map(Box::new);
-        let ordered = |orderings, left: &IdedExpr, right: &IdedExpr| {
-            Some(Node::Ordered(orderings, boxed(left)?, boxed(right)?))
+        let ordered = |comparison, left: &IdedExpr, right: &IdedExpr| {
+            Some(Node::Ordered(comparison, boxed(left)?, boxed(right)?))
         };
         Some(match (call.func_name.as_str(), call.args.as_slice()) {
-            (operators::LESS, [left, right]) => ordered(&[Less], left, right)?,
-            (operators::LESS_EQUALS, [left, right]) => ordered(&[Less, Equal], left, right)?,
-            (operators::GREATER, [left, right]) => ordered(&[Greater], left, right)?,
-            (operators::GREATER_EQUALS, [left, right]) => ordered(&[Greater, Equal], left, right)?,
+            (operators::LESS, [left, right]) => ordered(Less, left, right)?,
+            (operators::LESS_EQUALS, [left, right]) => ordered(LessOrEqual, left, right)?,
+            (operators::GREATER, [left, right]) => ordered(Greater, left, right)?,
+            (operators::GREATER_EQUALS, [left, right]) => ordered(GreaterOrEqual, left, right)?,
             (operators::EQUALS, [left, right]) => Node::Equal(boxed(left)?, boxed(right)?),
             (operators::NOT_EQUALS, [left, right]) => {
                 Node::Not(Box::new(Node::Equal(boxed(left)?, boxed(right)?)))
