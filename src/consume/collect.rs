@@ -1,11 +1,11 @@
 //! The batches of one sink task: collected, and decided while the one before is written.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use time::OffsetDateTime;
 use tokio::{
     sync::mpsc::{Sender, UnboundedReceiver},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -63,14 +63,21 @@ impl Collector {
         }
     }
 
-    /// The next batch: full, or as old as a batch may get.
+    /// The next batch: full, or as old as a batch may get. While the task has enough to do it gets
+    /// older, and larger, than that.
     async fn collect(&mut self) -> Option<Handed> {
         let first = match self.rest.take() {
             Some(rest) => rest,
             None => self.records.recv().await?,
         };
         let options = &self.stream.services.options;
-        let deadline = Instant::now() + options.batch_time;
+        let (rows, bytes) = (options.batch_rows, options.batch_bytes);
+        let old_enough = Instant::now() + options.batch_time;
+        let mut due = pin!(async {
+            sleep_until(old_enough).await;
+            // an error says that there is no task any more
+            _ = self.batches.reserve().await;
+        });
         let mut batch = Handed { epoch: first.epoch, records: Vec::new(), bytes: 0 };
         let mut next = Some(first);
         while let Some(handed) = next.take() {
@@ -78,11 +85,14 @@ impl Collector {
                 self.rest = Some(handed);
                 break;
             }
-            self.rest = batch.add(handed, options.batch_rows, options.batch_bytes);
-            if self.rest.is_some() || batch.is_full(options.batch_rows, options.batch_bytes) {
+            self.rest = batch.add(handed, rows, bytes);
+            if self.rest.is_some() || batch.is_full(rows, bytes) {
                 break;
             }
-            next = timeout_at(deadline, self.records.recv()).await.ok().flatten();
+            next = tokio::select! {
+                handed = self.records.recv() => handed,
+                () = &mut due => None,
+            };
         }
         Some(batch)
     }
