@@ -13,7 +13,7 @@ from bench import database, ways
 from bench.contender import Load, Run
 from bench.database import PLAIN_TABLE
 from bench.encode import arrays, copy_binary
-from bench.events import Part, Plan, parts
+from bench.events import Part, Plan, parts, ranks
 from bench.processes import Program, fork
 
 BATCH_ROWS = 20_000
@@ -74,6 +74,7 @@ def _shares(way: str, plan: Plan, connections: int) -> Iterator[tuple[Part, int,
     """Equal shares of the partitions: an event and its duplicate go over one connection, but for a few at the cuts."""
     for number, part in enumerate(parts(plan)):
         order = np.arange(len(part.ids)) if way == COPY_WAY else part.order
+        rank = ranks(part.ids)
         cuts = {0, len(order)}
         for share in range(connections + 1):
             place = (share * plan.partitions / connections - number) * len(order)
@@ -82,7 +83,9 @@ def _shares(way: str, plan: Plan, connections: int) -> Iterator[tuple[Part, int,
             middle = number + (start + end) / 2 / len(order)
             connection = int(middle * connections / plan.partitions)
             for batch in range(start, end, BATCH_ROWS):
-                yield part, connection, order[batch : min(batch + BATCH_ROWS, end)]
+                rows = order[batch : min(batch + BATCH_ROWS, end)]
+                # as sluicegate does, which the key's index likes
+                yield part, connection, rows[np.argsort(rank[rows], kind="stable")]
 
 
 def _write_all(way: str, url: str, payload: list[list]) -> None:

@@ -21,7 +21,6 @@ class Watch:
     _start: int = 0
     _before: int = 0
     _counted_at: float = 0.0
-    _grew: bool = False
     _connection: psycopg.Connection | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Watch":
@@ -52,10 +51,9 @@ class Watch:
             return False
         if grew:
             self.grew_at = time.monotonic()
-        settled = self._grew and not grew
-        self._grew = grew
+        # counting reads the whole table, which a contender would pay for at each pause of its own
         overdue = not grew and time.monotonic() - self._counted_at > 1.0
-        return (settled or overdue) and self._count()
+        return overdue and self._count()
 
     def new_rows(self) -> int:
         """How many rows came since the watch began."""

@@ -15,7 +15,7 @@ from bench import database, host, ways
 from bench.compare import figures, repeat
 from bench.database import CREATE_PLAIN_TABLE, PLAIN_TABLE, Contents
 from bench.encode import Rows, arrays, copy_binary
-from bench.events import Part, Plan, part
+from bench.events import Part, Plan, part, ranks
 from bench.measure import Result
 from bench.processes import cpu_of_tree
 from bench.settings import Settings
@@ -129,7 +129,7 @@ def _batches(
 ) -> Iterator[bytes | list[bytes] | Filtered]:
     """What one connection writes, as its way wants it."""
     events = part(point.plan(rows), connection)
-    rank = _rank(events)
+    rank = ranks(events.ids)
     is_new = np.zeros(len(events.order), dtype=bool)
     is_new[np.unique(events.order, return_index=True)[1]] = True
     for number, start in enumerate(range(0, len(events.order), point.batch_rows)):
@@ -165,11 +165,3 @@ def _filtered(events: Part, batch: Rows, new: np.ndarray, is_wrong: bool) -> Fil
 
 def _is_wrong(batch: bytes | list[bytes] | Filtered) -> bool:
     return isinstance(batch, Filtered) and bool(batch.new and batch.rows)
-
-
-def _rank(events: Part) -> Rows:
-    """The place of each event in the order of the ids."""
-    high, low = events.ids.view(">u8").T
-    rank = np.empty(len(events.ids), dtype=np.int64)
-    rank[np.lexsort((low, high))] = np.arange(len(rank))
-    return rank

@@ -37,12 +37,12 @@ pub(super) struct ConsumeArgs {
     duration: Option<Duration>,
 
     /// How many sink tasks write a stream, each over a database connection of its own
-    #[arg(long, env = "SLUICEGATE_SINK_TASKS", default_value_t = 2, value_name = "NUMBER")]
+    #[arg(long, env = "SLUICEGATE_SINK_TASKS", default_value_t = 3, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     sink_tasks: u16,
 
     /// Write a batch once it has so many records
-    #[arg(long, default_value_t = 10_000, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 15_000, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_rows: u32,
 
@@ -51,7 +51,7 @@ pub(super) struct ConsumeArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     batch_bytes: u32,
 
-    /// Write a batch so long after its first record
+    /// Write a batch so long after its first record, or once the one before is written
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = seconds)]
     batch_time: Duration,
 

@@ -42,6 +42,8 @@ struct State {
     any_valid: bool,
     /// The sink task whose batch is held back.
     opened_by: Option<usize>,
+    /// How often it has opened or closed.
+    breaks: u64,
 }
 
 /// Records of one batch, redelivered ones left out.
@@ -77,7 +79,10 @@ impl Breaker {
         let options = self.options?;
         let mut state = self.lock();
         let reason = state.reason(Count::of(written), &options)?;
-        state.opened_by.get_or_insert(task);
+        if state.opened_by.is_none() {
+            state.opened_by = Some(task);
+            state.breaks += 1;
+        }
         Some((format!("{reason}{}", most_frequent(letters)), options.probe))
     }
 
@@ -101,10 +106,17 @@ impl Breaker {
         let was_open = state.opened_by == Some(task);
         if was_open {
             state.opened_by = None;
+            state.breaks += 1;
             state.recent.clear();
             self.closed.notify_waiters();
         }
         was_open
+    }
+
+    /// How often it has opened or closed. A batch that was decided at another count is to be decided
+    /// again.
+    pub(super) fn breaks(&self) -> u64 {
+        self.lock().breaks
     }
 
     /// Waits while another sink task's batch is held back.

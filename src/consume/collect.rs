@@ -37,6 +37,8 @@ pub(super) struct Collected {
     pub(super) bytes: usize,
     /// One behind the last offset of each partition.
     pub(super) next_offsets: BTreeMap<i32, i64>,
+    /// How often the breaker had opened or closed before it was decided.
+    pub(super) breaks: u64,
     pub(super) decided: Result<Decided, Abandoned>,
 }
 
@@ -47,7 +49,8 @@ pub(super) struct Decided {
 }
 
 impl Collector {
-    /// Runs until the poller lets go of it.
+    /// Runs until the poller lets go of it, or there is no task any more: then the poller notices
+    /// that nobody takes its records.
     pub(super) async fn run(mut self) {
         while let Some(handed) = self.collect().await {
             let Handed { epoch, records, bytes } = handed;
@@ -56,10 +59,11 @@ impl Collector {
                 let next = next_offsets.entry(record.partition).or_insert(0);
                 *next = record.offset.saturating_add(1).max(*next);
             }
+            // no more than one is decided ahead
+            let Ok(room) = self.batches.reserve().await else { return };
+            let breaks = self.stream.breaker.breaks();
             let decided = decide(&self.stream, records, epoch).await;
-            let collected = Collected { epoch, count, bytes, next_offsets, decided };
-            // the task waits for the next one for as long as this sends
-            _ = self.batches.send(collected).await;
+            room.send(Collected { epoch, count, bytes, next_offsets, breaks, decided });
         }
     }
 
@@ -129,6 +133,9 @@ pub(super) async fn decide(
     records: Vec<Record>,
     epoch: u64,
 ) -> Result<Decided, Abandoned> {
+    if !stream.progress.goes_on(epoch) {
+        return Err(Abandoned::NotOurs);
+    }
     let lookups = look_up(stream, &records, epoch).await?;
     let now = OffsetDateTime::now_utc();
     let batch = stream.preparer.prepare(records, &lookups, now);

@@ -48,7 +48,7 @@ pub struct ConsumeOptions {
     pub batch_rows: usize,
     /// so many bytes,
     pub batch_bytes: usize,
-    /// or so long after its first record.
+    /// or so long after its first record and once the one before is written.
     pub batch_time: Duration,
     /// How a schema id that the registry does not know is asked for again.
     pub unknown_schema: RetryPolicy,

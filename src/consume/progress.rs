@@ -117,6 +117,11 @@ impl Progress {
         Some(Writing(self))
     }
 
+    /// Whether batches of an epoch are still ours to write.
+    pub(super) fn goes_on(&self, epoch: u64) -> bool {
+        self.lock().goes_on(epoch)
+    }
+
     /// Waits until a batch's partitions are no longer ours, or the stream stops.
     pub(super) async fn until_given_up(&self, epoch: u64) {
         until(&self.given_up, || !self.lock().goes_on(epoch)).await;

@@ -1,6 +1,6 @@
 //! A message of librdkafka's as a record of ours.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rdkafka::{
     Message,
     message::{BorrowedMessage, Headers as _},
@@ -14,11 +14,18 @@ use crate::{
 /// How much memory is asked for at once, in bytes.
 const PIECE: usize = 64 << 10;
 
+/// What is larger than that, in bytes, has memory of its own.
+const SHARED: usize = PIECE / 16;
+
 /// Copies a message out of librdkafka's memory, into a piece that many messages share.
 pub(super) fn record(message: &BorrowedMessage<'_>, piece: &mut BytesMut) -> Record {
     let mut copied = |bytes: &[u8]| {
+        // a piece with a large one in it would be mostly air
+        if bytes.len() > SHARED {
+            return Bytes::copy_from_slice(bytes);
+        }
         if piece.capacity() < bytes.len() {
-            piece.reserve(bytes.len().max(PIECE));
+            *piece = BytesMut::with_capacity(PIECE);
         }
         piece.extend_from_slice(bytes);
         piece.split().freeze()

@@ -58,11 +58,11 @@ impl SinkTask {
         let stream = self.stream.clone();
         let mut given_up = None;
         while let Some(collected) = self.batches.recv().await {
-            let Collected { epoch, count, bytes, next_offsets, decided } = collected;
+            let Collected { epoch, count, bytes, next_offsets, breaks, decided } = collected;
             let begun = if given_up == Some(epoch) { None } else { stream.progress.begin(epoch) };
             if let Some(writing) = begun {
                 let outcome = match decided {
-                    Ok(decided) => self.land(decided, next_offsets, epoch).await,
+                    Ok(decided) => self.land(decided, breaks, next_offsets, epoch).await,
                     Err(abandoned) => Err(abandoned),
                 };
                 if let Err(abandoned) = outcome {
@@ -87,6 +87,7 @@ impl SinkTask {
     async fn land(
         &mut self,
         mut decided: Decided,
+        mut breaks: u64,
         next_offsets: BTreeMap<i32, i64>,
         epoch: u64,
     ) -> Result<(), Abandoned> {
@@ -97,6 +98,10 @@ impl SinkTask {
         let (written, way) = loop {
             let closed = stream.breaker.until_closed(self.number);
             self.wait(epoch).unless_given_up(closed).await?;
+            // what held another batch up may have been mended since this one was decided
+            if breaks != stream.breaker.breaks() {
+                decided = decide(&stream, decided.batch.records, epoch).await?;
+            }
             match self.write(&decided, &next_offsets, epoch).await? {
                 Outcome::Landed(written, way) => break (written, way),
                 Outcome::HeldBack(reason, probe) => self.hold_back(reason, probe, epoch).await?,
@@ -111,6 +116,7 @@ impl SinkTask {
                 }
             }
             // tried again from the start: a schema, a table or the clock may be another by then
+            breaks = stream.breaker.breaks();
             decided = decide(&stream, decided.batch.records, epoch).await?;
         };
         self.reading.1.extend(&next_offsets);

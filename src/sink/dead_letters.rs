@@ -47,7 +47,9 @@ pub(super) async fn insert(
          $13::jsonb[], $14::timestamptz[], $15::int[]) AS letter (partition, \"offset\", key, \
          payload, headers, schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
          WHERE (SELECT count(*) FROM (SELECT FROM dlq_events AS kept \
-         WHERE kept.event_id = letter.event_id AND kept.payload = letter.payload \
+         WHERE kept.event_id || encode(sha256(kept.payload), 'hex') = \
+         letter.event_id || encode(sha256(letter.payload), 'hex') \
+         AND kept.event_id = letter.event_id AND kept.payload = letter.payload \
          AND kept.stream || '' = $1 LIMIT 1) AS known) = 0 \
          ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING \
          RETURNING partition, \"offset\"",

@@ -29,18 +29,25 @@ impl Sink {
         account: &mut Account,
         recent: &mut Recent,
     ) -> Result<bool, Failure> {
-        let Sink { connection, statements: Statements { direct: Some(direct), .. } } = self else {
-            return Ok(false);
-        };
+        let Sink { connection, statements: Statements { direct, .. } } = self;
+        let Some(way) = direct else { return Ok(false) };
         let (new, suspects): (Vec<Staged<'_>>, Vec<Staged<'_>>) =
             rows.iter().copied().partition(|staged| {
                 staged.slot(batch, account).is_some() && !recent.has(batch.id(staged.row))
             });
-        if new.len() < suspects.len() || new.is_empty() || !recent.is_trusted() {
+        if rows.is_empty() {
+            return Ok(true);
+        }
+        if new.len() < suspects.len() || !recent.is_trusted() {
+            return Ok(false);
+        }
+        if !way.partials.is_empty()
+            && sqlx::query_scalar(&way.is_rewritten).fetch_one(&mut *connection).await?
+        {
             return Ok(false);
         }
         execute(connection, "SAVEPOINT direct").await?;
-        match attempt(connection, direct, batch, new, &suspects, account).await {
+        match attempt(connection, way, batch, new, &suspects, account).await {
             Ok(Some(inserted)) => {
                 execute(connection, "RELEASE SAVEPOINT direct").await?;
                 recent.was_right();
@@ -48,15 +55,22 @@ impl Sink {
                 Ok(true)
             }
             // the other way finds out which row it is, or says the same
-            Ok(None) | Err(Failure::Record(_) | Failure::Contract(_)) => {
-                execute(connection, "ROLLBACK TO SAVEPOINT direct; RELEASE SAVEPOINT direct")
-                    .await?;
-                recent.was_wrong();
-                Ok(false)
+            Ok(None) => undo(connection, recent).await,
+            Err(Failure::Record(_)) => undo(connection, recent).await,
+            // a table with row-level security, for one, takes no COPY at all
+            Err(Failure::Contract(_)) => {
+                *direct = None;
+                undo(connection, recent).await
             }
             Err(failure) => Err(failure),
         }
     }
+}
+
+async fn undo(connection: &mut PgConnection, recent: &mut Recent) -> Result<bool, Failure> {
+    execute(connection, "ROLLBACK TO SAVEPOINT direct; RELEASE SAVEPOINT direct").await?;
+    recent.was_wrong();
+    Ok(false)
 }
 
 /// Gives the number of new rows by partition; none where something is not as it should be.
@@ -112,18 +126,20 @@ async fn land_suspects<'b>(
 }
 
 /// Adds rows that are new to the aggregates, and says whether it could. These are touched last and
-/// in the order of their keys, so that two sinks wait for each other shortly and never in a circle.
+/// in the order of their keys, so that two sinks wait for each other shortly, and over aggregates
+/// never in a circle. Over rows they can, where several partitions bring the same ids: then Postgres
+/// ends one of the two transactions, and its batch is written again.
 async fn merge_aggregates(
     connection: &mut PgConnection,
     direct: &Direct,
     batch: &Batch,
     landed: &[Staged<'_>],
 ) -> Result<bool, Failure> {
-    if direct.merges.is_empty() {
+    if direct.partials.is_empty() {
         return Ok(true);
     }
     let mut tallies: Vec<Tally<'_>> =
-        direct.merges.iter().map(|merge| Tally::new(&merge.plan)).collect();
+        direct.partials.iter().map(|partial| Tally::new(&partial.plan)).collect();
     let mut row = Vec::new();
     for staged in landed {
         cells(batch.columns(staged.row), &mut row);
@@ -131,14 +147,12 @@ async fn merge_aggregates(
             return Ok(false);
         }
     }
-    for (merge, tally) in direct.merges.iter().zip(&tallies) {
+    for (partial, tally) in direct.partials.iter().zip(&tallies) {
         let Ok(rows) = tally.rows() else { return Ok(false) };
-        if !rows.is_empty() {
-            let mut copy = Copy::begin(connection, &merge.copy).await?;
-            copy.rows(&rows).await?;
-            copy.finish().await?;
-            sqlx::query(&merge.merge).execute(&mut *connection).await?;
-        }
+        let mut copy = Copy::begin(connection, &partial.copy).await?;
+        copy.rows(&rows).await?;
+        copy.finish().await?;
     }
+    sqlx::query(&direct.merge).execute(connection).await?;
     Ok(true)
 }

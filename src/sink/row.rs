@@ -244,7 +244,7 @@ fn behind_length(column: usize, row: &[u8]) -> Range<usize> {
 }
 
 fn without_nul(text: &str) -> Result<&str, Refusal> {
-    match text.find('\0') {
+    match memchr::memchr(0, text.as_bytes()) {
         Some(at) => {
             Err(("nul_character", format!("has a NUL at byte {at}, which text can't hold")))
         }

@@ -3,7 +3,7 @@
 use super::{aggregates, aggregates::aggregate_columns, tally::Plan};
 use crate::{
     contract::{Aggregate, Column, Contract, OnConflict},
-    sql::{quoted, quoted_list},
+    sql::{literal, quoted, quoted_list},
 };
 
 /// Where a batch waits, visible to this connection only, until it is inserted.
@@ -51,17 +51,20 @@ pub(super) struct Direct {
     /// Lands what is staged, and gives the numbers of those that were new.
     pub(super) land_staged: String,
     /// One an aggregate.
-    pub(super) merges: Vec<Merge>,
+    pub(super) partials: Vec<Partial>,
+    /// What the rows add to the aggregates into these: all in one statement of the same shape as
+    /// that of staged rows, so that both take the aggregates' locks in the same order.
+    pub(super) merge: String,
+    /// Whether a trigger may make other rows of ours than those that the aggregates are made of.
+    pub(super) is_rewritten: String,
 }
 
-/// What some rows add to an aggregate, into it.
+/// What some rows add to an aggregate.
 #[derive(Debug, Clone)]
-pub(super) struct Merge {
+pub(super) struct Partial {
     pub(super) plan: Plan,
     /// `COPY` into the temporary table of such rows.
     pub(super) copy: String,
-    /// From there into the aggregate.
-    pub(super) merge: String,
 }
 
 /// From staging into the table.
@@ -133,15 +136,17 @@ impl Direct {
         let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
         let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
         let plans = Plan::all(contract)?;
-        let merge = |(index, (plan, aggregate)): (usize, (Plan, &Aggregate))| {
-            let (partial, columns) = (partial(index), aggregate_columns(aggregate));
+        let add = |(plan, (index, aggregate)): (Plan, (usize, &Aggregate))| {
+            let columns = aggregate_columns(aggregate);
             let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
-            Merge {
-                plan,
-                copy: format!("COPY {partial} ({names}) FROM STDIN (FORMAT binary)"),
-                merge: aggregates::add_partial(aggregate, &partial),
-            }
+            let copy = format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", partial(index));
+            Partial { plan, copy }
         };
+        let aggregates = || contract.aggregates.iter().enumerate();
+        let merges: Vec<String> = aggregates()
+            .map(|(index, aggregate)| (index, aggregates::add_partial(aggregate, &partial(index))))
+            .map(|(index, add)| format!("agg_{index} AS ({add})"))
+            .collect();
         Some(Direct {
             columns: i16::try_from(columns.len()).ok()?,
             copy: format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)"),
@@ -151,7 +156,14 @@ impl Direct {
                  ON CONFLICT ({id}) DO NOTHING RETURNING {id}) \
                  SELECT staged.{NUMBER} FROM landed JOIN {STAGING} AS staged USING ({id})"
             ),
-            merges: plans.into_iter().zip(&contract.aggregates).enumerate().map(merge).collect(),
+            partials: plans.into_iter().zip(aggregates()).map(add).collect(),
+            merge: format!("WITH {} SELECT", merges.join(",\n")),
+            // row, before and insert are the bits 1, 2 and 4
+            is_rewritten: format!(
+                "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgtype & 7 = 7 AND tgenabled <> 'D' \
+                 AND tgrelid IN (SELECT relid FROM pg_partition_tree({0}) UNION SELECT {0}::regclass))",
+                literal(&table)
+            ),
         })
     }
 }

@@ -14,6 +14,7 @@ fn migrate_creates_every_table_once() {
     -- migration V1__dlq_events
     -- migration V2__ledger
     -- migration V3__gaps_and_breakers
+    -- migration V4__same_dead_letter
     CREATE TABLE "readings" (
         "event_id" uuid NOT NULL,
         "device" text NOT NULL,
@@ -273,6 +274,12 @@ const SAMPLES: &[(&str, &str)] = &[
          UPDATE ledger SET next_offset = 20, expired = 7; \
          INSERT INTO breakers (stream, member, reason, probe_at) \
          VALUES ('s', gen_random_uuid(), 'r', now())",
+    ),
+    (
+        "V4__same_dead_letter.sql",
+        // longer than a b-tree takes
+        "INSERT INTO dlq_events (stream, topic, partition, \"offset\", event_id, payload, stage, reason, \
+         detail, status) VALUES ('s', 't', 0, 8, repeat('id', 9000), '\\x00', 'check', 'r', 'd', 'parked')",
     ),
 ];
 
