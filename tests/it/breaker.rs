@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use crate::support::{Fixture, Ran, Running, readings};
+use crate::{
+    avro::id,
+    scripted_registry::{Answer, ScriptedRegistry},
+    support::{Fixture, Ran, Running, framed, readings},
+};
 
 /// Sends so many events with a value, of devices for every partition.
 fn produce(fixture: &Fixture, count: u64, value: i32) {
@@ -145,4 +149,25 @@ fn prometheus_can_read_that_a_stream_pauses_and_how_much_has_landed() {
     let open = r#"sluicegate_breaker_open{stream="readings"} 1"#;
     running.wait_for(open, || scrape().contains(open));
     assert!(scrape().contains("# HELP sluicegate_breaker_open "));
+}
+
+#[test]
+fn a_batch_that_was_decided_before_the_breaker_opened_is_decided_again() {
+    let fixture = Fixture::with_stream(readings());
+    let event = |n: u64| json!({"event_id": id(n), "device": "d", "ts": 0, "value": 1.0});
+    let values: Vec<_> = (0..150).map(|n| Some(framed(77, &readings(), event(n)))).collect();
+    fixture.send_values(&fixture.topic(), &values);
+    // the first batch of a hundred opens the breaker, and the second is decided by then
+    let registry = ScriptedRegistry::start(|number| match number {
+        0 | 1 => Answer::unknown(),
+        _ => Answer::schema(&readings()),
+    });
+    let args = ["--batch-rows", "100", "--breaker-probe", "2s", "--unknown-schema-attempts", "1"];
+    let args = [&["consume", "--sink-tasks", "1"], &args[..]].concat();
+    let mut running = fixture.start_with(&args, &[("SCHEMA_REGISTRY_URL", &registry.url())]);
+    running.wait_for_log("the breaker is closed");
+    fixture.wait_until("SELECT coalesce(sum(next_offset), 0) FROM ledger", |next| next == 150);
+    assert_eq!(running.terminate(), Some(0));
+    let ledger = fixture.ledger();
+    assert_eq!((ledger.inserted, ledger.dead_lettered), (150, 0));
 }
