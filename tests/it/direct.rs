@@ -142,8 +142,8 @@ fn two_ways_at_once_wait_for_each_other_and_never_in_a_circle() {
     let fixture = Fixture::with_partitions("readings", contract, 2);
     let key = |n: u64| format!("d{}", n % 16);
     let event = |n: u64| json!({"event_id": id(n), "device": key(n), "ts": 0, "value": 1.0});
-    // what has landed before is not remembered, so that some batches go by the other way
-    fixture.produce("readings", &(0..200).map(|n| event(n * 10)).collect::<Vec<_>>());
+    // what landed of one device before is not remembered, so one partition goes the other way
+    fixture.produce("readings", &(0..125).map(|n| event(n * 16)).collect::<Vec<_>>());
     fixture.drain();
     fixture.produce("readings", &(0..2_000).map(event).collect::<Vec<_>>());
     let args = ["consume", "--exit-when-drained", "--sink-tasks", "2", "--batch-rows", "20"];
