@@ -52,6 +52,7 @@ def _read(brokers: str, load: Load) -> None:
             "enable.auto.commit": False,
             "fetch.message.max.bytes": 4_194_304,
             "queued.max.messages.kbytes": 262_144,
+            "fetch.queue.backoff.ms": 5,
         }
     )
     consumer.assign([TopicPartition(load.topic, n, 0) for n in range(load.partitions)])

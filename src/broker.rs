@@ -75,6 +75,8 @@ impl Broker {
         for (key, value) in [
             // what is fetched ahead bounds the memory of a stream that waits for Postgres
             ("queued.max.messages.kbytes", "16384"),
+            // once as much has been fetched, it would be a second until the next fetch
+            ("fetch.queue.backoff.ms", "5"),
             // how long the partitions of a member that was killed wait for another
             ("session.timeout.ms", "10000"),
         ] {

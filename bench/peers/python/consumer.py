@@ -78,6 +78,7 @@ def subscribe():
             "heartbeat.interval.ms": 200,
             "fetch.min.bytes": 262_144,
             "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": 5,
         }
     )
     consumer.subscribe([os.environ["BENCH_TOPIC"]])
