@@ -27,7 +27,10 @@ use crate::{
 };
 
 /// How many dead letters are under way at once.
-const BATCH: i64 = 500;
+const BATCH: i64 = 2_000;
+
+/// How long new dead letters wait for more after some were published: each pass takes a connection.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the table is looked at unasked, for what another process left behind.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -108,9 +111,12 @@ impl Outbox {
                     backoff.next().unwrap_or(INTERVAL)
                 }
             };
+            let next = async {
+                tokio::time::sleep(PAUSE.min(delay)).await;
+                _ = timeout(delay, dead_letters.notified()).await;
+            };
             tokio::select! {
-                () = dead_letters.notified() => {}
-                () = tokio::time::sleep(delay) => {}
+                () = next => {}
                 () = stop.cancelled() => {}
             }
         }
