@@ -9,6 +9,12 @@ from bench.tables import MB, Summary, one_line, row, summaries
 
 Figures = dict[str, Any]
 
+DRAWINGS = {
+    "table-size": "rows/s by the rows already in the table",
+    "members": "rows/s by partitions and members",
+    "event-size": "peak memory by the size of an event",
+}
+
 
 def grown(figures: Figures) -> str:
     """One line for each size of the work."""
@@ -38,7 +44,8 @@ def grown(figures: Figures) -> str:
         f"{figures['rows']:,} records a run, but for the large events;"
         f" {figures['repeats']} runs each."
     )
-    return "\n".join([*lines, "", note])
+    drawings = [f"![{text}](performance/{name}.svg)" for name, text in DRAWINGS.items()]
+    return "\n".join([*lines, "", note, "", *drawings])
 
 
 def draw(figures: Figures) -> None:
