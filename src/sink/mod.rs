@@ -1,8 +1,8 @@
 //! The one transaction that writes a batch: rows, aggregates, dead letters, ledger.
 //!
-//! Rows go by binary COPY: straight into the stream's table ([`direct`]) where none of them can have
+//! Rows go by binary COPY: straight into the stream's table (`direct`) where none of them can have
 //! landed before as far as is known, otherwise into a temporary table and on from there, where an id
-//! that has landed before is left alone ([`staged`]). Everything is in one transaction, so that a
+//! that has landed before is left alone (`staged`). Everything is in one transaction, so that a
 //! crash at any point leaves either all of a batch or nothing, and writing a batch twice changes
 //! nothing the second time.
 
