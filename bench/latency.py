@@ -119,7 +119,7 @@ def _wait_for(watch: Watch, rows: int, seconds: float) -> None:
 
 def _send(brokers: str, name: str, records: int, schema_id: int, go: Any) -> None:
     """Sends events whose `ts` is the moment of sending: some at once as probes, the others evenly."""
-    producer = Producer({"bootstrap.servers": brokers, **PRODUCER, "linger.ms": 0})
+    producer = Producer({"bootstrap.servers": brokers, **PRODUCER, "linger.ms": 5})
     partitions = [part(Plan(records, duplicates=0.0), number) for number in range(3)]
 
     def send(start: int, end: int) -> None:
