@@ -225,13 +225,9 @@ fn width(aggregate: &Aggregate) -> String {
     format!("interval '{} seconds'", aggregate.every.duration().as_secs())
 }
 
-/// The columns of an aggregate's key, for [`touched`].
-pub(super) fn key_definitions(aggregate: &Aggregate) -> String {
-    let keys = aggregate_columns(aggregate);
-    let keys = keys.iter().take(aggregate.by.len() + 1);
-    keys.map(|column| format!("{} {}", quoted(&column.name), column.kind))
-        .collect::<Vec<_>>()
-        .join(", ")
+/// The columns of an aggregate's key.
+pub(super) fn key_columns(aggregate: &Aggregate) -> Vec<Column> {
+    aggregate_columns(aggregate).into_iter().take(aggregate.by.len() + 1).collect()
 }
 
 /// The temporary table of the buckets that a batch touches.

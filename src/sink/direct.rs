@@ -31,13 +31,13 @@ impl Sink {
     ) -> Result<bool, Failure> {
         let Sink { connection, statements: Statements { direct, .. } } = self;
         let Some(way) = direct else { return Ok(false) };
+        if rows.is_empty() {
+            return Ok(true);
+        }
         let (new, suspects): (Vec<Staged<'_>>, Vec<Staged<'_>>) =
             rows.iter().copied().partition(|staged| {
                 staged.slot(batch, account).is_some() && !recent.has(batch.id(staged.row))
             });
-        if rows.is_empty() {
-            return Ok(true);
-        }
         if new.len() < suspects.len() || !recent.is_trusted() {
             return Ok(false);
         }
@@ -55,8 +55,7 @@ impl Sink {
                 Ok(true)
             }
             // the other way finds out which row it is, or says the same
-            Ok(None) => undo(connection, recent).await,
-            Err(Failure::Record(_)) => undo(connection, recent).await,
+            Ok(None) | Err(Failure::Record(_)) => undo(connection, recent).await,
             // a table with row-level security, for one, takes no COPY at all
             Err(Failure::Contract(_)) => {
                 *direct = None;
@@ -84,7 +83,7 @@ async fn attempt(
 ) -> Result<Option<BTreeMap<i32, i64>>, Failure> {
     let mut copy = Copy::begin(connection, &direct.copy).await?;
     for staged in &new {
-        copy.row(direct.columns, &[], batch.columns(staged.row)).await?;
+        copy.row(&[], batch.columns(staged.row)).await?;
     }
     // a trigger of somebody's may have dropped some
     if usize::try_from(copy.finish().await?) != Ok(new.len()) {
@@ -114,7 +113,7 @@ async fn land_suspects<'b>(
     }
     let mut copy = Copy::begin(connection, &direct.stage).await?;
     for (number, staged) in (0..).zip(suspects) {
-        copy.row(direct.columns.saturating_add(1), &[number], batch.columns(staged.row)).await?;
+        copy.row(&[number], batch.columns(staged.row)).await?;
     }
     copy.finish().await?;
     let landed = sqlx::query(&direct.land_staged).fetch_all(connection).await?;
@@ -148,9 +147,11 @@ async fn merge_aggregates(
         }
     }
     for (partial, tally) in direct.partials.iter().zip(&tallies) {
-        let Ok(rows) = tally.rows() else { return Ok(false) };
+        let Ok(rows) = tally.rows().collect::<Result<Vec<_>, _>>() else { return Ok(false) };
         let mut copy = Copy::begin(connection, &partial.copy).await?;
-        copy.rows(&rows).await?;
+        for row in &rows {
+            copy.row(&[], row).await?;
+        }
         copy.finish().await?;
     }
     sqlx::query(&direct.merge).execute(connection).await?;

@@ -17,6 +17,7 @@ mod recent;
 mod row;
 mod staged;
 mod statements;
+mod storable;
 mod tally;
 
 use std::collections::{BTreeMap, HashSet};
@@ -29,7 +30,8 @@ pub use begin::{OnGap, Place, begin};
 pub(crate) use dead_letters::headers_from_json;
 pub use ledger::{Written, has_landed};
 pub use recent::Recent;
-pub use row::{EncodedRow, RowEncoder, instant_micros, is_storable_instant};
+pub use row::{EncodedRow, RowEncoder, instant_micros};
+pub use storable::is_storable_instant;
 
 use self::{ledger::Account, statements::Statements};
 use crate::{

@@ -4,7 +4,7 @@
 
 use num_bigint::{BigInt, Sign};
 
-use super::row::Refusal;
+use super::storable::Refusal;
 
 /// `numeric_recv`: digits of base 10000, the weight of the first, the sign, the display scale.
 pub(super) fn numeric(

@@ -60,7 +60,8 @@ impl Recent {
         self.next_pause = self.next_pause.saturating_div(2);
     }
 
-    /// One row was not new, or the table took it ill for another reason. Where that keeps happening, the attempts get rare.
+    /// One row was not new, or could not go that way for another reason. Where that keeps happening,
+    /// the attempts get rare.
     pub(super) fn was_wrong(&mut self) {
         self.pause = self.next_pause.clamp(1, LONGEST_PAUSE);
         self.next_pause = self.pause.saturating_mul(2);

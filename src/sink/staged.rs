@@ -89,8 +89,7 @@ impl Sink {
         let mut copy = Copy::begin(&mut self.connection, &self.statements.stage).await?;
         for (number, staged) in (first..).zip(rows) {
             let slot = staged.slot(batch, account).unwrap_or(NO_SLOT);
-            let columns = batch.columns(staged.row);
-            copy.row(self.statements.columns, &[slot, row_number(number)], columns).await?;
+            copy.row(&[slot, row_number(number)], batch.columns(staged.row)).await?;
         }
         copy.finish().await?;
         Ok(())

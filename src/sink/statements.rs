@@ -1,8 +1,8 @@
 //! The statements with which one stream's rows are written, built once from its contract.
 
-use super::{aggregates, aggregates::aggregate_columns, tally::Plan};
+use super::{aggregates, aggregates::aggregate_columns, copy::CopyInto, tally::Plan};
 use crate::{
-    contract::{Aggregate, Column, Contract, OnConflict},
+    contract::{Aggregate, Column, ColumnType, Contract, OnConflict},
     sql::{literal, quoted, quoted_list},
 };
 
@@ -18,12 +18,10 @@ const NUMBER: &str = "sluicegate_row";
 /// One stream's statements.
 #[derive(Debug, Clone)]
 pub(super) struct Statements {
-    /// How many columns COPY's rows have: slot, number and the table's.
-    pub(super) columns: i16,
     /// Temporary tables, once a connection.
     pub(super) prepare: String,
-    /// `COPY` into the staging table.
-    pub(super) stage: String,
+    /// Into the staging table: slot, number and the table's columns.
+    pub(super) stage: CopyInto,
     /// For all that is staged.
     pub(super) all: Landing,
     /// For the rows numbered from `$1` to `$2`.
@@ -42,18 +40,15 @@ pub(super) struct Statements {
 /// Straight into the table.
 #[derive(Debug, Clone)]
 pub(super) struct Direct {
-    /// How many columns the table has.
-    pub(super) columns: i16,
-    /// `COPY` into the table.
-    pub(super) copy: String,
-    /// `COPY` of numbered rows into the staging table.
-    pub(super) stage: String,
+    /// Into the table.
+    pub(super) copy: CopyInto,
+    /// Into the staging table: number and the table's columns.
+    pub(super) stage: CopyInto,
     /// Lands what is staged, and gives the numbers of those that were new.
     pub(super) land_staged: String,
     /// One an aggregate.
     pub(super) partials: Vec<Partial>,
-    /// What the rows add to the aggregates into these: all in one statement of the same shape as
-    /// that of staged rows, so that both take the aggregates' locks in the same order.
+    /// What the rows add to the aggregates into these.
     pub(super) merge: String,
     /// Whether a trigger may make other rows of ours than those that the aggregates are made of.
     pub(super) is_rewritten: String,
@@ -63,8 +58,8 @@ pub(super) struct Direct {
 #[derive(Debug, Clone)]
 pub(super) struct Partial {
     pub(super) plan: Plan,
-    /// `COPY` into the temporary table of such rows.
-    pub(super) copy: String,
+    /// Into the temporary table of such rows.
+    pub(super) copy: CopyInto,
 }
 
 /// From staging into the table.
@@ -79,41 +74,34 @@ pub(super) struct Landing {
 impl Statements {
     pub(super) fn new(contract: &Contract) -> Statements {
         let columns = contract.table_columns();
-        let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
-        let staged: Vec<String> =
-            columns.iter().map(|c| format!("{} {}", quoted(&c.name), c.kind)).collect();
-        let mut prepare = format!(
-            "DROP TABLE IF EXISTS pg_temp.{STAGING};\n\
-             CREATE TEMPORARY TABLE {STAGING} ({SLOT} integer, {NUMBER} integer, {}) \
-             ON COMMIT DELETE ROWS",
-            staged.join(", ")
-        );
+        let number = |name: &str| {
+            let (name, kind) = (name.to_owned(), ColumnType::Integer);
+            Column { name, kind, nullable: true }
+        };
+        let staged: Vec<Column> =
+            [number(SLOT), number(NUMBER)].into_iter().chain(columns.clone()).collect();
+        let mut prepare = vec![temporary(STAGING, &staged)];
         let exclusive =
             contract.on_conflict == OnConflict::Latest && !contract.aggregates.is_empty();
         let mut after = Vec::new();
         if exclusive {
             for (index, aggregate) in contract.aggregates.iter().enumerate() {
                 let touched = aggregates::touched(index);
-                prepare.push_str(&format!(
-                    ";\nDROP TABLE IF EXISTS pg_temp.{touched};\n\
-                     CREATE TEMPORARY TABLE {touched} ({}) ON COMMIT DELETE ROWS",
-                    aggregates::key_definitions(aggregate)
-                ));
+                prepare.push(temporary(&touched, &aggregates::key_columns(aggregate)));
                 after.extend(aggregates::remake(contract, aggregate, index));
                 after.push(format!("DELETE FROM {touched}"));
             }
         }
         let direct = Direct::new(contract, &columns);
-        for (index, aggregate) in contract.aggregates.iter().enumerate() {
-            if direct.is_some() {
-                prepare.push_str(&temporary(&partial(index), &aggregate_columns(aggregate)));
+        if direct.is_some() {
+            for (index, aggregate) in contract.aggregates.iter().enumerate() {
+                prepare.push(temporary(&partial(index), &aggregate_columns(aggregate)));
             }
         }
         let part = format!("(SELECT * FROM {STAGING} WHERE {NUMBER} BETWEEN $1 AND $2)");
         Statements {
-            columns: i16::try_from(columns.len().saturating_add(2)).unwrap_or(i16::MAX),
-            prepare,
-            stage: format!("COPY {STAGING} ({SLOT}, {NUMBER}, {names}) FROM STDIN (FORMAT binary)"),
+            prepare: prepare.join(";\n"),
+            stage: CopyInto::new(STAGING, &names(&staged)),
             all: Landing::new(contract, &columns, STAGING),
             part: Landing::new(contract, &columns, &part),
             after,
@@ -128,35 +116,35 @@ impl Statements {
 }
 
 impl Direct {
-    /// None where an event that is newer replaces another, or where only Postgres can add up.
+    /// None where only Postgres can add up, or where an event that is newer replaces another: the
+    /// older one's share can't be taken back out of a minimum.
     fn new(contract: &Contract, columns: &[Column]) -> Option<Direct> {
         if contract.on_conflict == OnConflict::Latest {
             return None;
         }
-        let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+        let names = names(columns);
+        let numbered: Vec<&str> = std::iter::once(NUMBER).chain(names.iter().copied()).collect();
         let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
-        let plans = Plan::all(contract)?;
-        let add = |(plan, (index, aggregate)): (Plan, (usize, &Aggregate))| {
+        let (copy, stage) = (CopyInto::new(&table, &names), CopyInto::new(STAGING, &numbered));
+        let names = quoted_list(names);
+        let aggregates = contract.aggregates.iter().enumerate();
+        let partials = Plan::all(contract)?.into_iter().zip(aggregates);
+        let partials = partials.map(|(plan, (index, aggregate))| {
             let columns = aggregate_columns(aggregate);
-            let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
-            let copy = format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", partial(index));
-            Partial { plan, copy }
-        };
-        let aggregates = || contract.aggregates.iter().enumerate();
-        let merges: Vec<String> = aggregates()
-            .map(|(index, aggregate)| (index, aggregates::add_partial(aggregate, &partial(index))))
-            .map(|(index, add)| format!("agg_{index} AS ({add})"))
-            .collect();
+            Partial { plan, copy: CopyInto::new(&partial(index), &self::names(&columns)) }
+        });
+        let merges = additions(contract, |index, aggregate| {
+            aggregates::add_partial(aggregate, &partial(index))
+        });
         Some(Direct {
-            columns: i16::try_from(columns.len()).ok()?,
-            copy: format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)"),
-            stage: format!("COPY {STAGING} ({NUMBER}, {names}) FROM STDIN (FORMAT binary)"),
+            copy,
+            stage,
             land_staged: format!(
                 "WITH landed AS (INSERT INTO {table} ({names}) SELECT {names} FROM {STAGING} \
                  ON CONFLICT ({id}) DO NOTHING RETURNING {id}) \
                  SELECT staged.{NUMBER} FROM landed JOIN {STAGING} AS staged USING ({id})"
             ),
-            partials: plans.into_iter().zip(aggregates()).map(add).collect(),
+            partials: partials.collect(),
             merge: format!("WITH {} SELECT", merges.join(",\n")),
             // row, before and insert are the bits 1, 2 and 4
             is_rewritten: format!(
@@ -173,12 +161,25 @@ fn partial(index: usize) -> String {
     format!("sluicegate_partial_{index}")
 }
 
+/// What rows add to each of the aggregates, as parts of one statement. All ways of landing rows have
+/// them so, and by that take the aggregates' locks in the same order.
+fn additions(contract: &Contract, add: impl Fn(usize, &Aggregate) -> String) -> Vec<String> {
+    let aggregates = contract.aggregates.iter().enumerate();
+    aggregates
+        .map(|(index, aggregate)| format!("agg_{index} AS ({})", add(index, aggregate)))
+        .collect()
+}
+
+fn names(columns: &[Column]) -> Vec<&str> {
+    columns.iter().map(|column| column.name.as_str()).collect()
+}
+
 /// Makes a temporary table that is empty at the end of a transaction.
 fn temporary(name: &str, columns: &[Column]) -> String {
     let columns: Vec<String> =
         columns.iter().map(|c| format!("{} {}", quoted(&c.name), c.kind)).collect();
     format!(
-        ";\nDROP TABLE IF EXISTS pg_temp.{name};\n\
+        "DROP TABLE IF EXISTS pg_temp.{name};\n\
          CREATE TEMPORARY TABLE {name} ({}) ON COMMIT DELETE ROWS",
         columns.join(", ")
     )
@@ -204,23 +205,20 @@ impl Landing {
 /// touched last and in the order of their keys, so that two sinks wait for each other shortly and
 /// never in a circle.
 fn insert_new(contract: &Contract, columns: &[Column], staged: &str) -> String {
-    let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+    let names = quoted_list(names(columns));
     let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
-    let mut sql = format!(
-        "WITH landed AS (INSERT INTO {table} ({names}) SELECT {names} FROM {staged} AS staged \
+    let landed = format!(
+        "landed AS (INSERT INTO {table} ({names}) SELECT {names} FROM {staged} AS staged \
          ON CONFLICT ({id}) DO NOTHING RETURNING *)"
     );
-    for (index, aggregate) in contract.aggregates.iter().enumerate() {
-        let add = aggregates::add(contract, aggregate, "landed AS fresh");
-        sql.push_str(&format!(",\nagg_{index} AS ({add})"));
-    }
-    sql.push_str(&format!("\n{}", count(&id, staged, "true")));
-    sql
+    let add = |_, aggregate: &Aggregate| aggregates::add(contract, aggregate, "landed AS fresh");
+    let parts: Vec<String> = std::iter::once(landed).chain(additions(contract, add)).collect();
+    format!("WITH {}\n{}", parts.join(",\n"), count(&id, staged, "true"))
 }
 
 /// The event with the newer time wins.
 fn upsert_newer(contract: &Contract, columns: &[Column], staged: &str) -> String {
-    let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+    let names = quoted_list(names(columns));
     let (table, id) = (quoted(&contract.table), quoted(contract.id_column()));
     let time = contract.time_column().map_or_else(String::new, |column| quoted(&column.name));
     let assigned: Vec<String> = columns

@@ -11,8 +11,12 @@ use std::cmp::Ordering;
 use foldhash::{HashMap, HashMapExt};
 use num_bigint::BigInt;
 
-use super::{numeric::numeric, row::TIMESTAMPS};
-use crate::contract::{Aggregate, ColumnType, Contract, OnConflict};
+use super::{
+    numeric::numeric,
+    row::{put, put_null},
+    storable::TIMESTAMPS,
+};
+use crate::contract::{Aggregate, ColumnType, Contract};
 
 /// 2000-01-03, a Monday, in microseconds since 2000: where buckets are counted from.
 const ORIGIN: i64 = 2 * 86_400_000_000;
@@ -85,10 +89,6 @@ impl Plan {
     }
 
     fn new(contract: &Contract, aggregate: &Aggregate) -> Option<Plan> {
-        // the newest event takes an older one's share back out, which can't be done to a minimum
-        if contract.on_conflict == OnConflict::Latest {
-            return None;
-        }
         let columns = contract.table_columns();
         let place = |name: &str| columns.iter().position(|column| column.name == name);
         // of other types two values may be equal whose bytes are not
@@ -143,8 +143,8 @@ impl<'p> Tally<'p> {
         let Some(time) = cell(self.plan.time) else { return Ok(()) };
         let bucket = bucket(long(time)?, self.plan.width).ok_or(BeyondUs)?;
         self.key.clear();
-        put(&mut self.key, Some(&bucket.to_be_bytes()));
-        self.plan.by.iter().for_each(|place| put(&mut self.key, cell(*place)));
+        put(&mut self.key, &bucket.to_be_bytes());
+        self.plan.by.iter().for_each(|place| put_or_null(&mut self.key, cell(*place)));
         let group = match self.groups.get_mut(&self.key) {
             Some(group) => group,
             None => {
@@ -161,28 +161,22 @@ impl<'p> Tally<'p> {
         Ok(())
     }
 
-    /// The rows for the aggregate, in COPY's format without header and trailer, with the columns
-    /// that [`aggregate_columns`](super::aggregate_columns) names.
-    pub(super) fn rows(&self) -> Result<Vec<u8>, BeyondUs> {
-        let counted = self.plan.of.iter().filter(|(_, _, nullable)| *nullable).count();
-        let sums = self.plan.of.len().saturating_mul(3).saturating_add(counted);
-        let columns = self.plan.by.len().saturating_add(2).saturating_add(sums);
-        let columns = i16::try_from(columns).map_err(|_| BeyondUs)?;
-        let mut rows = Vec::new();
-        for (key, group) in &self.groups {
-            rows.extend_from_slice(&columns.to_be_bytes());
-            rows.extend_from_slice(key);
-            put(&mut rows, Some(&group.count.to_be_bytes()));
+    /// The rows for the aggregate, each with the columns that
+    /// [`aggregate_columns`](super::aggregate_columns) names.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Result<Vec<u8>, BeyondUs>> {
+        self.groups.iter().map(|(key, group)| {
+            let mut row = key.clone();
+            put(&mut row, &group.count.to_be_bytes());
             for (sum, (_, number, nullable)) in group.sums.iter().zip(&self.plan.of) {
                 if *nullable {
-                    put(&mut rows, Some(&sum.count.to_be_bytes()));
+                    put(&mut row, &sum.count.to_be_bytes());
                 }
-                put(&mut rows, number.sum(sum.sum)?.as_deref());
-                put(&mut rows, number.write(sum.min)?.as_deref());
-                put(&mut rows, number.write(sum.max)?.as_deref());
+                put_or_null(&mut row, number.sum(sum.sum)?.as_deref());
+                put_or_null(&mut row, number.write(sum.min)?.as_deref());
+                put_or_null(&mut row, number.write(sum.max)?.as_deref());
             }
-        }
-        Ok(rows)
+            Ok(row)
+        })
     }
 }
 
@@ -291,8 +285,9 @@ fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], BeyondUs> {
     bytes.try_into().map_err(|_| BeyondUs)
 }
 
-fn put(row: &mut Vec<u8>, cell: Option<&[u8]>) {
-    let length = cell.map_or(-1, |cell| i32::try_from(cell.len()).unwrap_or(i32::MAX));
-    row.extend_from_slice(&length.to_be_bytes());
-    row.extend_from_slice(cell.unwrap_or_default());
+fn put_or_null(row: &mut Vec<u8>, cell: Option<&[u8]>) {
+    match cell {
+        Some(cell) => put(row, cell),
+        None => put_null(row),
+    }
 }
