@@ -37,8 +37,6 @@ pub(super) struct Collected {
     pub(super) bytes: usize,
     /// One behind the last offset of each partition.
     pub(super) next_offsets: BTreeMap<i32, i64>,
-    /// How often the breaker had opened or closed before it was decided.
-    pub(super) breaks: u64,
     pub(super) decided: Result<Decided, Abandoned>,
 }
 
@@ -46,6 +44,8 @@ pub(super) struct Collected {
 pub(super) struct Decided {
     pub(super) batch: Batch,
     pub(super) lookups: Lookups,
+    /// How often the breaker had opened or closed before.
+    pub(super) breaks: u64,
 }
 
 impl Collector {
@@ -61,9 +61,8 @@ impl Collector {
             }
             // no more than one is decided ahead
             let Ok(room) = self.batches.reserve().await else { return };
-            let breaks = self.stream.breaker.breaks();
             let decided = decide(&self.stream, records, epoch).await;
-            room.send(Collected { epoch, count, bytes, next_offsets, breaks, decided });
+            room.send(Collected { epoch, count, bytes, next_offsets, decided });
         }
     }
 
@@ -74,7 +73,7 @@ impl Collector {
             Some(rest) => rest,
             None => self.records.recv().await?,
         };
-        let options = &self.stream.services.options;
+        let options = self.stream.options();
         let (rows, bytes) = (options.batch_rows, options.batch_bytes);
         let old_enough = Instant::now() + options.batch_time;
         let mut due = pin!(async {
@@ -82,7 +81,7 @@ impl Collector {
             // an error says that there is no task any more
             _ = self.batches.reserve().await;
         });
-        let mut batch = Handed { epoch: first.epoch, records: Vec::new(), bytes: 0 };
+        let mut batch = Handed::new(first.epoch);
         let mut next = Some(first);
         while let Some(handed) = next.take() {
             if handed.epoch != batch.epoch {
@@ -112,18 +111,13 @@ impl Handed {
         {
             self.push(record);
         }
-        let mut rest = Handed { epoch, records: Vec::new(), bytes: 0 };
-        records.for_each(|record| rest.push(record));
+        let mut rest = Handed::new(epoch);
+        records.for_each(|record| _ = rest.push(record));
         (!rest.records.is_empty()).then_some(rest)
     }
 
     fn is_full(&self, rows: usize, bytes: usize) -> bool {
         self.records.len() >= rows || self.bytes >= bytes
-    }
-
-    pub(super) fn push(&mut self, record: Record) {
-        self.bytes = self.bytes.saturating_add(record.weight());
-        self.records.push(record);
     }
 }
 
@@ -136,17 +130,18 @@ pub(super) async fn decide(
     if !stream.progress.goes_on(epoch) {
         return Err(Abandoned::NotOurs);
     }
+    let breaks = stream.breaker.breaks();
     let lookups = look_up(stream, &records, epoch).await?;
     let now = OffsetDateTime::now_utc();
     let batch = stream.preparer.prepare(records, &lookups, now);
     let batch = batch.map_err(|error| Abandoned::Stop(format!("{error:#}")))?;
-    Ok(Decided { batch, lookups })
+    Ok(Decided { batch, lookups, breaks })
 }
 
 async fn look_up(stream: &Stream, records: &[Record], epoch: u64) -> Result<Lookups, Abandoned> {
-    let mut outage = Outage::new(stream.services.options.max_outage);
+    let mut outage = Outage::new(stream.options().max_outage);
+    let wait = Wait { stream, epoch };
     loop {
-        let wait = Wait::of(stream, epoch);
         match wait.unless_given_up(stream.preparer.look_up(records)).await? {
             Ok(lookups) => return Ok(lookups),
             Err(failure) => wait.out("the schema registry", failure, &mut outage).await?,
@@ -159,7 +154,7 @@ mod tests {
     use super::*;
 
     fn handed(values: &[usize]) -> Handed {
-        let mut handed = Handed { epoch: 1, records: Vec::new(), bytes: 0 };
+        let mut handed = Handed::new(1);
         for (offset, size) in (0..).zip(values) {
             let value = Some(vec![0; *size].into());
             handed.push(Record { offset, value, ..Record::default() });

@@ -19,14 +19,13 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsumeOptions,
     group::{Group, PATIENCE, commit, list},
     opening::{Opening, Step},
     progress::Progress,
     receive::record,
+    stream::Stream,
 };
 use crate::{batch::Record, failure::Failure, metrics, retry::TooLong};
 
@@ -58,34 +57,65 @@ pub(super) struct Handed {
     pub(super) bytes: usize,
 }
 
+impl Handed {
+    /// Nothing yet.
+    pub(super) fn new(epoch: u64) -> Handed {
+        Handed { epoch, records: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds a record, and gives what it weighs.
+    pub(super) fn push(&mut self, record: Record) -> usize {
+        let weight = record.weight();
+        self.bytes = self.bytes.saturating_add(weight);
+        self.records.push(record);
+        weight
+    }
+}
+
 /// The polling thread's own.
 pub(super) struct Poller {
-    pub(super) consumer: BaseConsumer<Group>,
-    pub(super) stream: String,
-    pub(super) topic: String,
-    pub(super) progress: Arc<Progress>,
-    pub(super) tasks: Vec<UnboundedSender<Handed>>,
-    pub(super) options: ConsumeOptions,
-    pub(super) stop: CancellationToken,
-    pub(super) opening: Opening,
+    consumer: BaseConsumer<Group>,
+    stream: Arc<Stream>,
+    tasks: Vec<UnboundedSender<Handed>>,
+    opening: Opening,
     /// Where Kafka is complained about.
-    pub(super) away: Option<Away>,
+    away: Option<Away>,
     /// Whether Kafka has let us in before.
-    pub(super) has_read: bool,
+    has_read: bool,
     /// Partitions whose end has been reached.
-    pub(super) at_end: BTreeSet<i32>,
+    at_end: BTreeSet<i32>,
     /// Since when a sink task has been full.
-    pub(super) full_since: Option<Instant>,
+    full_since: Option<Instant>,
     /// Sink tasks whose partitions are paused.
-    pub(super) paused: BTreeSet<usize>,
+    paused: BTreeSet<usize>,
     /// Where the next messages are copied to.
-    pub(super) piece: BytesMut,
+    piece: BytesMut,
 }
 
 impl Poller {
+    /// For a stream, whose sink tasks are given the records.
+    pub(super) fn new(
+        consumer: BaseConsumer<Group>,
+        stream: Arc<Stream>,
+        tasks: Vec<UnboundedSender<Handed>>,
+    ) -> Poller {
+        Poller {
+            consumer,
+            opening: Opening::new(stream.contract.clone(), stream.services.clone()),
+            stream,
+            tasks,
+            away: None,
+            has_read: false,
+            at_end: BTreeSet::new(),
+            full_since: None,
+            paused: BTreeSet::new(),
+            piece: BytesMut::new(),
+        }
+    }
+
     /// Runs until it is told to stop, the stream must stop, or everything has landed.
     pub(super) fn run(mut self) {
-        let mut epoch = self.progress.epoch();
+        let mut epoch = self.stream.progress.epoch();
         while !self.is_over() {
             self.commit(CommitMode::Async);
             self.open(&mut epoch);
@@ -96,10 +126,10 @@ impl Poller {
             self.poll(&mut epoch);
         }
         // the batches in hand are finished, and nothing new is begun
-        self.progress.revoke(PATIENCE);
+        self.stream.progress.revoke(PATIENCE);
         self.commit(CommitMode::Sync);
         // what can't be committed is read again; closing would wait for it
-        _ = self.progress.take_landed();
+        _ = self.stream.progress.take_landed();
         self.close();
     }
 
@@ -114,27 +144,28 @@ impl Poller {
             _ = closed.send(());
         });
         if is_closed.recv_timeout(CLOSE).is_err() {
+            let stream = stream.name();
             tracing::warn!(stream, "the group does not answer; it notices later that we have left");
         }
     }
 
     /// Takes a step towards reading what is ours.
     fn open(&mut self, epoch: &mut u64) {
-        if self.progress.must_reopen() {
+        if self.stream.progress.must_reopen() {
             self.reopen();
         }
-        let assigned = self.progress.assigned().unwrap_or_default();
-        match self.opening.step(&self.consumer, &assigned, self.progress.is_idle()) {
+        let assigned = self.stream.progress.assigned().unwrap_or_default();
+        match self.opening.step(&self.consumer, &assigned, self.stream.progress.is_idle()) {
             Step::None => {}
-            Step::Stop(reason) => self.progress.stop(reason),
+            Step::Stop(reason) => self.stream.progress.stop(reason),
             Step::Read(begins) => match self.read_from(&begins) {
                 Ok(()) => {
                     self.has_read = true;
                     self.paused.clear();
                     self.at_end.clear();
                     self.full_since = None;
-                    self.progress.opened(begins);
-                    *epoch = self.progress.epoch();
+                    self.stream.progress.opened(begins);
+                    *epoch = self.stream.progress.epoch();
                 }
                 Err(error) => {
                     self.opening.again();
@@ -145,7 +176,7 @@ impl Poller {
     }
 
     fn read_from(&self, begins: &BTreeMap<i32, i64>) -> KafkaResult<()> {
-        let list = list(&self.topic, begins);
+        let list = list(self.stream.topic(), begins);
         self.consumer.assign(&list)?;
         // librdkafka remembers a pause from an earlier assignment
         self.consumer.resume(&list)
@@ -162,13 +193,13 @@ impl Poller {
 
     fn poll(&mut self, epoch: &mut u64) {
         let mut burst = Burst::new(self.tasks.len());
-        while burst.records < BURST && burst.bytes < self.options.batch_bytes {
+        while burst.records < BURST && burst.bytes < self.stream.options().batch_bytes {
             // what is in hand does not wait for more
             let patience = if burst.records == 0 { POLL } else { Duration::ZERO };
             let polled = self.consumer.poll(patience);
-            if self.progress.epoch() != *epoch {
-                *epoch = self.progress.epoch();
-                self.opening.restart(self.progress.assigned().is_some());
+            if self.stream.progress.epoch() != *epoch {
+                *epoch = self.stream.progress.epoch();
+                self.opening.restart(self.stream.progress.assigned().is_some());
                 self.at_end.clear();
                 self.paused.clear();
                 burst = Burst::new(self.tasks.len());
@@ -193,20 +224,20 @@ impl Poller {
                 }
             }
         }
-        burst.hand_over(&self.tasks, &self.progress);
+        burst.hand_over(&self.tasks, &self.stream.progress);
     }
 
     fn is_over(&self) -> bool {
-        self.stop.is_cancelled()
-            || self.progress.stopped().is_some()
-            || (self.options.exit_when_drained && self.is_drained())
+        self.stream.stop.is_cancelled()
+            || self.stream.progress.stopped().is_some()
+            || (self.stream.options().exit_when_drained && self.is_drained())
     }
 
     fn is_drained(&self) -> bool {
         let all_at_end = |partitions: BTreeSet<i32>| partitions.is_subset(&self.at_end);
         self.opening.is_open()
-            && self.progress.assigned().is_some_and(all_at_end)
-            && self.progress.is_idle()
+            && self.stream.progress.assigned().is_some_and(all_at_end)
+            && self.stream.progress.is_idle()
     }
 
     /// Waits with it while Kafka is away: librdkafka would hold on to it, and could not be closed.
@@ -214,18 +245,19 @@ impl Poller {
         if self.away.is_some() {
             return;
         }
-        let offsets = self.progress.take_landed();
-        commit(&self.consumer, &self.topic, &offsets, mode);
+        let offsets = self.stream.progress.take_landed();
+        commit(&self.consumer, self.stream.topic(), &offsets, mode);
     }
 
     /// Whether polling has to wait because a sink task is full.
     fn hold_back(&mut self) -> bool {
-        let (records, bytes) = (self.options.batch_rows * 2, self.options.batch_bytes * 2);
+        let (records, bytes) =
+            (self.stream.options().batch_rows * 2, self.stream.options().batch_bytes * 2);
         let roomy: Vec<usize> = self
             .paused
             .iter()
             .copied()
-            .filter(|task| self.progress.has_room(*task, records, bytes))
+            .filter(|task| self.stream.progress.has_room(*task, records, bytes))
             .collect();
         for task in roomy {
             if self.set_paused(task, false) {
@@ -234,14 +266,14 @@ impl Poller {
         }
         let full: Vec<usize> = (0..self.tasks.len())
             .filter(|task| !self.paused.contains(task))
-            .filter(|task| self.progress.is_full(*task, records, bytes))
+            .filter(|task| self.stream.progress.is_full(*task, records, bytes))
             .collect();
         if full.is_empty() {
             self.full_since = None;
             return false;
         }
         if self.full_since.get_or_insert_with(Instant::now).elapsed() < PAUSE_AFTER {
-            self.progress.wait(POLL);
+            self.stream.progress.wait(POLL);
             return true;
         }
         let mut holds_back = false;
@@ -253,7 +285,7 @@ impl Poller {
             }
         }
         if holds_back {
-            self.progress.wait(POLL);
+            self.stream.progress.wait(POLL);
         }
         holds_back
     }
@@ -261,9 +293,9 @@ impl Poller {
     /// Says whether librdkafka did so.
     fn set_paused(&self, task: usize, paused: bool) -> bool {
         let mut list = TopicPartitionList::new();
-        for partition in self.progress.assigned().into_iter().flatten() {
+        for partition in self.stream.progress.assigned().into_iter().flatten() {
             if task_of(partition, self.tasks.len()) == task {
-                list.add_partition(&self.topic, partition);
+                list.add_partition(self.stream.topic(), partition);
             }
         }
         let result = match paused {
@@ -271,9 +303,9 @@ impl Poller {
             false => self.consumer.resume(&list),
         };
         match &result {
-            Ok(()) => tracing::info!(stream = self.stream, task, paused, "back-pressure"),
+            Ok(()) => tracing::info!(stream = self.stream.name(), task, paused, "back-pressure"),
             Err(error) => {
-                tracing::warn!(stream = self.stream, %error, "can't pause or resume");
+                tracing::warn!(stream = self.stream.name(), %error, "can't pause or resume");
             }
         }
         result.is_ok()
@@ -282,7 +314,10 @@ impl Poller {
     fn failed(&mut self, error: KafkaError) {
         // there is nothing at the offset that we wanted, or any more
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            tracing::warn!(stream = self.stream, "Kafka no longer has what is to be read next");
+            tracing::warn!(
+                stream = self.stream.name(),
+                "Kafka no longer has what is to be read next"
+            );
             return self.reopen();
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
@@ -290,10 +325,10 @@ impl Poller {
         let handshake = self.has_read && self.consumer.context().is_cut_short(&error);
         let failure = Failure::from(error);
         if !fatal && (handshake || matches!(failure, Failure::Dependency(_))) {
-            self.away.get_or_insert_with(|| Away::new(&self.stream));
-            tracing::warn!(stream = self.stream, error = %failure, "waiting for Kafka");
+            self.away.get_or_insert_with(|| Away::new(self.stream.name()));
+            tracing::warn!(stream = self.stream.name(), error = %failure, "waiting for Kafka");
         } else {
-            self.progress.stop(format!("Kafka refuses us: {failure}"));
+            self.stream.progress.stop(format!("Kafka refuses us: {failure}"));
         }
     }
 
@@ -301,12 +336,12 @@ impl Poller {
     /// stream when it has been away for too long.
     fn look_for_kafka(&mut self) {
         let Some(away) = &mut self.away else { return };
-        let longest = self.options.max_outage;
+        let longest = self.stream.options().max_outage;
         let is_too_long = longest.is_some_and(|longest| away.since.elapsed() >= longest);
         if !is_too_long && away.looked.elapsed() < LOOK {
             return;
         }
-        let error = match self.consumer.fetch_metadata(Some(&self.topic), SIGN_OF_LIFE) {
+        let error = match self.consumer.fetch_metadata(Some(self.stream.topic()), SIGN_OF_LIFE) {
             Ok(metadata) if has_leaders(&metadata) => {
                 self.away = None;
                 return;
@@ -316,7 +351,7 @@ impl Poller {
         };
         away.looked = Instant::now();
         if let Some(longest) = longest.filter(|_| is_too_long) {
-            self.progress.stop(format!("Kafka: {}: {error}", TooLong(longest)));
+            self.stream.progress.stop(format!("Kafka: {}: {error}", TooLong(longest)));
         }
     }
 }
@@ -355,16 +390,15 @@ struct Burst {
 
 impl Burst {
     fn new(tasks: usize) -> Burst {
-        let none = || Handed { epoch: 0, records: Vec::new(), bytes: 0 };
-        Burst { tasks: std::iter::repeat_with(none).take(tasks).collect(), records: 0, bytes: 0 }
+        // the epoch is known when they are handed over
+        Burst { tasks: (0..tasks).map(|_| Handed::new(0)).collect(), records: 0, bytes: 0 }
     }
 
     fn push(&mut self, record: Record) {
         let task = task_of(record.partition, self.tasks.len());
-        self.records = self.records.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(record.weight());
         if let Some(handed) = self.tasks.get_mut(task) {
-            handed.push(record);
+            self.records = self.records.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(handed.push(record));
         }
     }
 

@@ -27,15 +27,15 @@ const WRITE: Duration = Duration::from_secs(120);
 
 /// One sink task's own.
 pub(super) struct SinkTask {
-    pub(super) number: usize,
-    pub(super) stream: Arc<Stream>,
-    pub(super) batches: Receiver<Collected>,
-    pub(super) sink: Option<Sink>,
+    number: usize,
+    stream: Arc<Stream>,
+    batches: Receiver<Collected>,
+    sink: Option<Sink>,
     /// What this task landed lately.
-    pub(super) recent: Recent,
+    recent: Recent,
     /// The epoch that is being written, and from where each partition's next batch begins in it.
-    pub(super) reading: (u64, BTreeMap<i32, i64>),
-    pub(super) written: Written,
+    reading: (u64, BTreeMap<i32, i64>),
+    written: Written,
 }
 
 /// What came of one attempt to write a batch.
@@ -50,6 +50,23 @@ enum Outcome {
 }
 
 impl SinkTask {
+    /// One of a stream's, that has written nothing yet.
+    pub(super) fn new(
+        number: usize,
+        stream: Arc<Stream>,
+        batches: Receiver<Collected>,
+    ) -> SinkTask {
+        SinkTask {
+            number,
+            stream,
+            batches,
+            sink: None,
+            recent: Recent::default(),
+            reading: (0, BTreeMap::new()),
+            written: Written::default(),
+        }
+    }
+
     /// Runs until the poller lets go of it, or the stream must stop; gives what it wrote.
     ///
     /// Once a batch is given up, nothing of its epoch is written any more: a later batch would
@@ -58,11 +75,11 @@ impl SinkTask {
         let stream = self.stream.clone();
         let mut given_up = None;
         while let Some(collected) = self.batches.recv().await {
-            let Collected { epoch, count, bytes, next_offsets, breaks, decided } = collected;
+            let Collected { epoch, count, bytes, next_offsets, decided } = collected;
             let begun = if given_up == Some(epoch) { None } else { stream.progress.begin(epoch) };
             if let Some(writing) = begun {
                 let outcome = match decided {
-                    Ok(decided) => self.land(decided, breaks, next_offsets, epoch).await,
+                    Ok(decided) => self.land(decided, next_offsets, epoch).await,
                     Err(abandoned) => Err(abandoned),
                 };
                 if let Err(abandoned) = outcome {
@@ -87,7 +104,6 @@ impl SinkTask {
     async fn land(
         &mut self,
         mut decided: Decided,
-        mut breaks: u64,
         next_offsets: BTreeMap<i32, i64>,
         epoch: u64,
     ) -> Result<(), Abandoned> {
@@ -99,7 +115,7 @@ impl SinkTask {
             let closed = stream.breaker.until_closed(self.number);
             self.wait(epoch).unless_given_up(closed).await?;
             // what held another batch up may have been mended since this one was decided
-            if breaks != stream.breaker.breaks() {
+            if decided.breaks != stream.breaker.breaks() {
                 decided = decide(&stream, decided.batch.records, epoch).await?;
             }
             match self.write(&decided, &next_offsets, epoch).await? {
@@ -108,7 +124,7 @@ impl SinkTask {
                 Outcome::Undecided => {}
                 Outcome::LedgerIsBehind => {
                     tracing::warn!(
-                        stream = stream.contract.stream,
+                        stream = stream.name(),
                         "the ledger was put back; what it lacks is read again"
                     );
                     stream.progress.reopen();
@@ -116,13 +132,12 @@ impl SinkTask {
                 }
             }
             // tried again from the start: a schema, a table or the clock may be another by then
-            breaks = stream.breaker.breaks();
             decided = decide(&stream, decided.batch.records, epoch).await?;
         };
         self.reading.1.extend(&next_offsets);
         stream.progress.landed(epoch, &next_offsets);
         if stream.breaker.landed(self.number, &written) {
-            let stream = &stream.contract.stream;
+            let stream = stream.name();
             tracing::info!(stream, "the breaker is closed and the stream goes on");
             self.unpause().await;
         }
@@ -139,7 +154,7 @@ impl SinkTask {
     ) -> Result<Outcome, Abandoned> {
         let Some(begins) = self.begins(next_offsets) else { return Err(Abandoned::NotOurs) };
         let stream = self.stream.clone();
-        let mut outage = Outage::new(stream.services.options.max_outage);
+        let mut outage = Outage::new(stream.options().max_outage);
         loop {
             let limit = outage.attempt(WRITE);
             let attempt = tokio::select! {
@@ -169,7 +184,7 @@ impl SinkTask {
         decided: &Decided,
         begins: &BTreeMap<i32, i64>,
     ) -> Result<Outcome, Failure> {
-        let Decided { batch, lookups } = decided;
+        let Decided { batch, lookups, .. } = decided;
         let Stream { contract, services, preparer, breaker, .. } = &*self.stream;
         let refuse =
             |batch: &Batch, index, rejection| preparer.refused(batch, lookups, index, rejection);
@@ -212,9 +227,9 @@ impl SinkTask {
         probe: Duration,
         epoch: u64,
     ) -> Result<(), Abandoned> {
-        let stream = &self.stream.contract.stream;
+        let stream = self.stream.name();
         let advice = "mend the producer or the contract, or let them through with --no-breaker";
-        if self.stream.services.options.exit_when_drained {
+        if self.stream.options().exit_when_drained {
             return Err(Abandoned::Stop(format!("the breaker opened: {reason}; {advice}")));
         }
         tracing::error!(
@@ -229,16 +244,16 @@ impl SinkTask {
 
     /// Others no longer see that the stream pauses.
     async fn unpause(&self) {
-        metrics::breaker(&self.stream.contract.stream, false);
+        metrics::breaker(self.stream.name(), false);
         self.stream.paused.forget().await;
     }
 
     fn wait(&self, epoch: u64) -> Wait<'_> {
-        Wait::of(&self.stream, epoch)
+        Wait { stream: &self.stream, epoch }
     }
 
     fn count(&mut self, written: Written, way: Way) {
-        let stream = &self.stream.contract.stream;
+        let stream = self.stream.name();
         let Written { inserted, duplicate, dead_lettered, skipped } = written;
         self.written += written;
         if dead_lettered > 0 {

@@ -1,13 +1,8 @@
 //! One stream's pipeline, put together and taken apart.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Error};
-use bytes::BytesMut;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{
     Notify,
@@ -16,7 +11,7 @@ use tokio::sync::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Services, breaker::Breaker, collect::Collector, group::Group, opening::Opening, paused::Paused,
+    ConsumeOptions, Services, breaker::Breaker, collect::Collector, group::Group, paused::Paused,
     poll::Poller, prepare::Preparer, progress::Progress, sink_task::SinkTask, wait::delay,
 };
 use crate::{
@@ -24,7 +19,7 @@ use crate::{
     metrics,
     outbox::Outbox,
     retry::Outage,
-    sink::{Recent, Written, has_landed},
+    sink::{Written, has_landed},
     sql::within,
     tables,
 };
@@ -43,6 +38,20 @@ pub(super) struct Stream {
     /// Told when there are new dead letters to publish.
     pub(super) dead_letters: Arc<Notify>,
     pub(super) stop: CancellationToken,
+}
+
+impl Stream {
+    pub(super) fn name(&self) -> &str {
+        &self.contract.stream
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.contract.topic.name
+    }
+
+    pub(super) fn options(&self) -> &ConsumeOptions {
+        &self.services.options
+    }
 }
 
 /// How a stream's run went.
@@ -82,7 +91,7 @@ async fn run_stream(
     // a pause that a run noted that is over
     let paused = Paused::new(services.postgres.clone(), contract.stream.clone());
     paused.forget().await;
-    let options = services.options.clone();
+    let options = &services.options;
     let tasks = options.sink_tasks.max(1);
     let progress = Arc::new(Progress::new(tasks));
     let consumer = subscribe(&contract, &services, progress.clone())?;
@@ -90,22 +99,22 @@ async fn run_stream(
     let breaker = Breaker::new(options.breaker, has_landed);
     let preparer = Preparer::new(contract.clone(), services.registry.clone(), policy);
     let dead_letters = Arc::new(Notify::new());
-    let outbox_stop = CancellationToken::new();
-    let outbox =
-        Outbox::new(contract.clone(), services.postgres.clone(), services.publisher.clone());
-    let tracker = TaskTracker::new();
-    let publishing = tracker.spawn(outbox.run(dead_letters.clone(), outbox_stop.clone()));
-
     let stream = Arc::new(Stream {
-        contract: contract.clone(),
-        services: services.clone(),
+        contract,
+        services,
         preparer,
-        progress: progress.clone(),
+        progress,
         breaker,
         paused,
         dead_letters,
-        stop: stop.clone(),
+        stop,
     });
+    let Services { postgres, publisher, .. } = &*stream.services;
+    let outbox = Outbox::new(stream.contract.clone(), postgres.clone(), publisher.clone());
+    let outbox_stop = CancellationToken::new();
+    let tracker = TaskTracker::new();
+    let publishing = tracker.spawn(outbox.run(stream.dead_letters.clone(), outbox_stop.clone()));
+
     let mut senders = Vec::new();
     let (mut collectors, mut sinks) = (Vec::new(), Vec::new());
     for number in 0..tasks {
@@ -114,33 +123,10 @@ async fn run_stream(
         senders.push(sender);
         let collector = Collector { stream: stream.clone(), records, rest: None, batches };
         collectors.push(tracker.spawn(collector.run()));
-        let task = SinkTask {
-            number,
-            stream: stream.clone(),
-            batches: collected,
-            sink: None,
-            recent: Recent::default(),
-            reading: (0, BTreeMap::new()),
-            written: Written::default(),
-        };
+        let task = SinkTask::new(number, stream.clone(), collected);
         sinks.push(tracker.spawn(task.run()));
     }
-    let poller = Poller {
-        consumer,
-        stream: contract.stream.clone(),
-        topic: contract.topic.name.clone(),
-        progress: progress.clone(),
-        tasks: senders,
-        options,
-        stop,
-        opening: Opening::new(contract.clone(), services.clone()),
-        away: None,
-        has_read: false,
-        at_end: BTreeSet::new(),
-        full_since: None,
-        paused: BTreeSet::new(),
-        piece: BytesMut::new(),
-    };
+    let poller = Poller::new(consumer, stream.clone(), senders);
     // the poller lets go of the sink tasks when it returns, and they end
     tokio::task::spawn_blocking(move || poller.run()).await.context("the poller panicked")?;
     let mut written = Written::default();
@@ -152,7 +138,7 @@ async fn run_stream(
     }
     outbox_stop.cancel();
     publishing.await.context("the outbox panicked")?;
-    Ok((written, progress.stopped()))
+    Ok((written, stream.progress.stopped()))
 }
 
 /// Holds the stream against its tables, and says whether anything valid of it has landed before;

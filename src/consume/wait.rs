@@ -3,9 +3,8 @@
 use std::{pin::pin, time::Duration};
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use super::{progress::Progress, stream::Stream};
+use super::stream::Stream;
 use crate::{failure::Failure, metrics, retry::Outage};
 
 /// Why a batch is not written.
@@ -19,20 +18,12 @@ pub(super) enum Abandoned {
 
 /// What somebody waits for, and until when it is worth it.
 pub(super) struct Wait<'w> {
-    stream: &'w str,
+    pub(super) stream: &'w Stream,
     /// The epoch of the batch in hand.
-    epoch: u64,
-    progress: &'w Progress,
-    stop: &'w CancellationToken,
+    pub(super) epoch: u64,
 }
 
-impl<'w> Wait<'w> {
-    /// For a stream's batch of one epoch.
-    pub(super) fn of(stream: &'w Stream, epoch: u64) -> Wait<'w> {
-        let Stream { contract, progress, stop, .. } = stream;
-        Wait { stream: &contract.stream, epoch, progress, stop }
-    }
-
+impl Wait<'_> {
     /// Waits before the next attempt, if there is to be one.
     pub(super) async fn out(
         &self,
@@ -40,8 +31,9 @@ impl<'w> Wait<'w> {
         failure: Failure,
         outage: &mut Outage,
     ) -> Result<(), Abandoned> {
-        let delay = delay(self.stream, what, failure, outage).map_err(Abandoned::Stop)?;
-        let _waiting = metrics::waiting(self.stream, what);
+        let stream = self.stream.name();
+        let delay = delay(stream, what, failure, outage).map_err(Abandoned::Stop)?;
+        let _waiting = metrics::waiting(stream, what);
         self.unless_given_up(tokio::time::sleep(delay)).await
     }
 
@@ -52,8 +44,8 @@ impl<'w> Wait<'w> {
     ) -> Result<T, Abandoned> {
         tokio::select! {
             outcome = something => Ok(outcome),
-            () = self.progress.until_given_up(self.epoch) => Err(Abandoned::NotOurs),
-            () = self.stop.cancelled() => Err(Abandoned::NotOurs),
+            () = self.stream.progress.until_given_up(self.epoch) => Err(Abandoned::NotOurs),
+            () = self.stream.stop.cancelled() => Err(Abandoned::NotOurs),
         }
     }
 }
