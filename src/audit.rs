@@ -10,7 +10,7 @@
 //! | committed offsets | before | the ledger had got there |
 //! | where the log ends, against what is still to be read | before | those records were there |
 //! | where the log ends, against the ledger | after | it ended there or sooner |
-//! | the dead-letter topic's records, against rows marked as published | after | they were there |
+//! | the dead-letter topic's records, against rows that left the outbox | after | they were there |
 //! | the same, against rows that are missing | before | their rows were there |
 
 mod buckets;

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde_json::Value as Json;
 use time::OffsetDateTime;
 
 use crate::failure::Rejection;
@@ -66,8 +65,8 @@ pub struct DeadLetter {
     pub schema_id: Option<u32>,
     /// The event's idempotency key.
     pub event_id: Option<String>,
-    /// The event, where it could be decoded.
-    pub decoded: Option<Json>,
+    /// The event as JSON, where it could be decoded.
+    pub decoded: Option<String>,
     /// When the event happened; the record's own timestamp where the event can't say.
     pub event_time: Option<OffsetDateTime>,
     /// How often it was tried.

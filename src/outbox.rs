@@ -1,10 +1,10 @@
-//! Dead letters that are in `dlq_events` and not yet on their topic.
+//! Dead letters whose copy is not on their topic yet: `dlq_outbox` has their ids.
 //!
 //! A copy is sent with the key, value and headers that the record had, byte for byte, and with
-//! context headers behind them. It is marked as published only once the broker has acknowledged
-//! it: publishing may repeat after a crash, and never misses.
+//! context headers behind them. It leaves the outbox only once the broker has acknowledged it:
+//! publishing may repeat after a crash, and never misses.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use rdkafka::{
@@ -175,34 +175,45 @@ impl Outbox {
         failed: &mut Option<KafkaError>,
     ) -> Result<Option<i64>, Failure> {
         let mut transaction = connection.begin().await?;
-        let letters: Vec<Letter> = sqlx::query_as(
-            "SELECT id, topic, partition, \"offset\", key, payload, headers, stage, reason, detail, \
-             attempts FROM dlq_events WHERE published_at IS NULL AND id IN (\
-             SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (\
-             SELECT id, coalesce(octet_length(payload), 0) AS size FROM dlq_events \
-             WHERE stream = $1 AND published_at IS NULL AND id > $3 ORDER BY id LIMIT $2\
-             ) AS page) AS sized WHERE before < $4) ORDER BY id FOR UPDATE SKIP LOCKED",
+        let waiting: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM dlq_outbox WHERE stream = $1 AND id > $2 ORDER BY id LIMIT $3 \
+             FOR UPDATE SKIP LOCKED",
         )
         .bind(&self.contract.stream)
-        .bind(BATCH)
         .bind(after)
+        .bind(BATCH)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let letters: Vec<Letter> = sqlx::query_as(
+            "SELECT id, topic, partition, \"offset\", key, payload, headers, stage, reason, detail, \
+             attempts FROM (SELECT *, sum(octet_length(payload)) OVER (ORDER BY id) AS up_to \
+             FROM dlq_events WHERE id = ANY($1)) AS letter \
+             WHERE coalesce(up_to - octet_length(payload), 0) < $2 ORDER BY id",
+        )
+        .bind(&waiting)
         .bind(BATCH_BYTES)
         .fetch_all(&mut *transaction)
         .await?;
         let sent = join_all(letters.iter().map(|letter| self.send(letter))).await;
-        let mut acknowledged = Vec::new();
+        let mut kept = HashSet::new();
         for (letter, result) in letters.iter().zip(sent) {
-            match result {
-                Ok(()) => acknowledged.push(letter.id),
-                Err(error) => *failed = Some(error),
+            if let Err(error) = result {
+                *failed = Some(error);
+                kept.insert(letter.id);
             }
         }
-        sqlx::query("UPDATE dlq_events SET published_at = now() WHERE id = ANY($1)")
-            .bind(&acknowledged)
+        // where none is a letter, all were deleted by somebody, as those between letters were
+        let Some(last) = letters.last().map(|letter| letter.id).or(waiting.last().copied()) else {
+            return Ok(None);
+        };
+        let done = |id: &i64| *id <= last && !kept.contains(id);
+        sqlx::query("DELETE FROM dlq_outbox WHERE stream = $1 AND id = ANY($2)")
+            .bind(&self.contract.stream)
+            .bind(waiting.into_iter().filter(done).collect::<Vec<_>>())
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(letters.last().map(|letter| letter.id))
+        Ok(Some(last))
     }
 
     async fn send(&self, letter: &Letter) -> Result<(), KafkaError> {

@@ -55,7 +55,7 @@ pub(super) struct Compared {
     pub(super) foreign: i64,
     /// Dead letters.
     pub(super) letters: i64,
-    /// Dead letters that are marked as published.
+    /// Dead letters that are no longer in the outbox.
     pub(super) published: i64,
     /// Dead letters that are not.
     pub(super) waiting: i64,
@@ -63,7 +63,7 @@ pub(super) struct Compared {
     pub(super) unknown: i64,
     /// Whether the topic still has all that was ever copied to it.
     pub(super) kept: bool,
-    /// Marked as published, and not on the topic.
+    /// Neither in the outbox nor on the topic.
     pub(super) missing: Vec<Stretch>,
     /// With another key or value on the topic than in the table.
     pub(super) differing: Vec<Stretch>,

@@ -181,9 +181,9 @@ impl Judge<'_> {
         let (topic, copies) = (&self.figures.dead_letter_topic, &self.figures.copies);
         let lost = |stretch: &Stretch| {
             format!(
-                "{} marked as published, and not on {topic}; to copy them again: UPDATE dlq_events \
-                 SET published_at = NULL WHERE stream = '{}' AND topic = '{}' AND partition = {} \
-                 AND \"offset\" BETWEEN {} AND {}; and `sluicegate consume`",
+                "{} neither in dlq_outbox nor on {topic}; to copy them: INSERT INTO \
+                 dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = '{}' AND topic = '{}' AND partition = {} \
+                 AND \"offset\" BETWEEN {} AND {} ON CONFLICT DO NOTHING; and `sluicegate consume`",
                 counted(stretch.count, "dead letter"),
                 self.figures.stream,
                 stretch.topic,

@@ -124,8 +124,9 @@ impl Snapshot<'_> {
     /// What tells one dead letter's copy from another's.
     pub(super) async fn letters(&mut self, contract: &Contract) -> anyhow::Result<Letters> {
         let sql = format!(
-            "SELECT topic, partition, \"offset\", {PRINT}, published_at IS NOT NULL \
-             FROM dlq_events WHERE stream = $1 ORDER BY topic, partition"
+            "SELECT topic, partition, \"offset\", {PRINT}, NOT EXISTS (SELECT FROM dlq_outbox AS waiting \
+             WHERE waiting.stream = letter.stream AND waiting.id = letter.id) \
+             FROM dlq_events AS letter WHERE stream = $1 ORDER BY topic, partition"
         );
         let query = sqlx::query(&sql).bind(&contract.stream);
         let mut rows = query.fetch(&mut *self.connection);

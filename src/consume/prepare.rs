@@ -265,7 +265,7 @@ fn dead_letter(
         rejection,
         schema_id: known.schema_id.map(|SchemaId(id)| id),
         event_id,
-        decoded: event.map(|event| event_to_json(&contract.schema, event)),
+        decoded: event.map(|event| event_to_json(&contract.schema, event).to_string()),
         event_time: own_time.and_then(instant).or_else(|| records_time.and_then(instant)),
         attempts: known.attempts,
     }

@@ -1,9 +1,13 @@
-//! Dead letters into `dlq_events`, in the transaction of their batch.
+//! Dead letters into `dlq_events` and `dlq_outbox`, in the transaction of their batch.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::ledger::Account;
@@ -37,22 +41,24 @@ pub(super) async fn insert(
     ) -> Vec<T> {
         letters.iter().map(|(record, letter)| value(record, letter)).collect()
     }
-    // said so that each letter is looked up by its id: where the table has grown since it was analyzed,
-    // Postgres would rather read all of a stream's dead letters for each batch
+    // said so that each letter is looked up by its fingerprint: where the table has grown since it was
+    // analyzed, Postgres would rather read all of a stream's dead letters for each batch
     let inserted = sqlx::query(
-        "INSERT INTO dlq_events (stream, topic, partition, \"offset\", key, payload, headers, \
-         schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
+        "WITH inserted AS (\
+         INSERT INTO dlq_events (stream, topic, partition, \"offset\", key, payload, headers, \
+         schema_id, event_id, fingerprint, stage, reason, detail, decoded, event_time, attempts) \
          SELECT $1, $2, letter.* FROM unnest($3::int[], $4::bigint[], $5::bytea[], $6::bytea[], \
-         $7::jsonb[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], \
-         $13::jsonb[], $14::timestamptz[], $15::int[]) AS letter (partition, \"offset\", key, \
-         payload, headers, schema_id, event_id, stage, reason, detail, decoded, event_time, attempts) \
+         $7::jsonb[], $8::bigint[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], \
+         $14::text[]::jsonb[], $15::timestamptz[], $16::int[]) AS letter (partition, \"offset\", key, payload, \
+         headers, schema_id, event_id, fingerprint, stage, reason, detail, decoded, event_time, attempts) \
          WHERE (SELECT count(*) FROM (SELECT FROM dlq_events AS kept \
-         WHERE kept.event_id || encode(sha256(kept.payload), 'hex') = \
-         letter.event_id || encode(sha256(letter.payload), 'hex') \
+         WHERE kept.fingerprint = letter.fingerprint \
          AND kept.event_id = letter.event_id AND kept.payload = letter.payload \
          AND kept.stream || '' = $1 LIMIT 1) AS known) = 0 \
          ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING \
-         RETURNING partition, \"offset\"",
+         RETURNING id, partition, \"offset\"), \
+         waiting AS (INSERT INTO dlq_outbox (stream, id) SELECT $1, id FROM inserted) \
+         SELECT partition, \"offset\" FROM inserted",
     )
     .bind(&contract.stream)
     .bind(&contract.topic.name)
@@ -63,10 +69,11 @@ pub(super) async fn insert(
     .bind(column(&letters, |record, _| headers_to_json(&record.headers)))
     .bind(column(&letters, |_, letter| letter.schema_id.map(i64::from)))
     .bind(column(&letters, |_, letter| letter.event_id.as_deref().map(text)))
+    .bind(column(&letters, fingerprint))
     .bind(column(&letters, |_, letter| letter.rejection.stage.name()))
     .bind(column(&letters, |_, letter| text(&letter.rejection.reason)))
     .bind(column(&letters, |_, letter| text(&letter.rejection.detail)))
-    .bind(column(&letters, |_, letter| letter.decoded.clone().map(json_text)))
+    .bind(column(&letters, |_, letter| letter.decoded.as_deref().map(json_text)))
     .bind(column(&letters, |_, letter| letter.event_time))
     .bind(column(&letters, |_, letter| i32::try_from(letter.attempts).unwrap_or(i32::MAX)))
     .fetch_all(connection)
@@ -106,6 +113,14 @@ pub(super) async fn settled(
         Ok(redelivered.get(&(row.try_get(0)?, row.try_get(1)?)).copied())
     };
     places.iter().filter_map(|row| record(row).transpose()).collect()
+}
+
+/// What finds the same event among dead letters: the first eight bytes of SHA-256 of its id, as it
+/// is stored, and its payload.
+fn fingerprint(record: &Record, letter: &DeadLetter) -> Option<i64> {
+    let id = text(letter.event_id.as_deref()?);
+    let hash = Sha256::new().chain_update(id).chain_update(record.value.as_deref()?).finalize();
+    hash.first_chunk().copied().map(i64::from_be_bytes)
 }
 
 /// Dead letters with their records, without those that were redelivered and those whose event is
@@ -160,15 +175,22 @@ fn text(text: &str) -> String {
     text.get(..end).unwrap_or_default().replace('\0', "\u{2400}")
 }
 
-/// JSON as jsonb takes it.
-fn json_text(json: Json) -> Json {
+/// JSON as jsonb takes it: with NUL made visible, where there is one.
+fn json_text(json: &str) -> Cow<'_, str> {
+    match json.contains("\\u0000").then(|| serde_json::from_str(json)) {
+        Some(Ok(value)) => Cow::Owned(without_nul(value).to_string()),
+        _ => Cow::Borrowed(json),
+    }
+}
+
+fn without_nul(json: Json) -> Json {
     match json {
-        Json::String(text) if text.contains('\0') => Json::String(text.replace('\0', "\u{2400}")),
-        Json::Array(items) => items.into_iter().map(json_text).collect(),
+        Json::String(text) => Json::String(text.replace('\0', "\u{2400}")),
+        Json::Array(items) => items.into_iter().map(without_nul).collect(),
         Json::Object(members) => Json::Object(
             members
                 .into_iter()
-                .map(|(key, value)| (key.replace('\0', "\u{2400}"), json_text(value)))
+                .map(|(key, value)| (key.replace('\0', "\u{2400}"), without_nul(value)))
                 .collect(),
         ),
         other => other,
@@ -196,6 +218,7 @@ mod tests {
     fn text_that_postgres_would_refuse_is_made_storable() {
         assert_eq!(text("a\0b"), "a\u{2400}b");
         assert_eq!(text(&"é".repeat(4_000)).len(), LONGEST_DETAIL);
-        assert_eq!(json_text(json!({"a\0": ["b\0"]})), json!({"a\u{2400}": ["b\u{2400}"]}));
+        let json = json!({"a\0": ["b\0", "\\u0000"]}).to_string();
+        assert_eq!(json_text(&json), "{\"a\u{2400}\":[\"b\u{2400}\",\"\\\\u0000\"]}");
     }
 }

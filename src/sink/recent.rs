@@ -7,27 +7,36 @@
 
 use std::hash::BuildHasher;
 
-use foldhash::{HashSet, HashSetExt, fast::RandomState};
+use foldhash::fast::RandomState;
 
-/// How many ids a generation holds. Two of them take some 3 MB, which stays in a processor's cache.
-const GENERATION: usize = 100_000;
+/// How many ids share a line, which is one of a processor's cache.
+const LINE: usize = 16;
+
+/// How many lines there are. 1 MB remembers some 200,000 ids.
+const LINES: usize = 16_384;
 
 /// How many batches in a row go without the attempt at most.
 const LONGEST_PAUSE: u32 = 64;
 
 /// What one sink task remembers of the ids that it landed.
 ///
-/// Ids are remembered by 32 bits of a hash: of those that are new, one in some ten thousand is
-/// suspected for nothing.
-#[derive(Debug, Default)]
+/// Ids are remembered by 32 bits of a hash, the newest of each line first: of those that are new, one
+/// in some hundred million is suspected for nothing.
+#[derive(Debug)]
 pub struct Recent {
     hasher: RandomState,
-    newer: HashSet<u32>,
-    older: HashSet<u32>,
+    lines: Vec<[u32; LINE]>,
     /// How many batches are to be written without relying on this.
     pause: u32,
     /// How many there will be the next time that it was wrong.
     next_pause: u32,
+}
+
+impl Default for Recent {
+    fn default() -> Recent {
+        let lines = vec![[0; LINE]; LINES];
+        Recent { hasher: RandomState::default(), lines, pause: 0, next_pause: 0 }
+    }
 }
 
 impl Recent {
@@ -40,18 +49,18 @@ impl Recent {
 
     /// Whether an id has landed as far as is remembered.
     pub(super) fn has(&self, id: &[u8]) -> bool {
-        let fingerprint = self.fingerprint(id);
-        self.newer.contains(&fingerprint) || self.older.contains(&fingerprint)
+        let (line, fingerprint) = self.place(id);
+        self.lines.get(line).is_some_and(|line| line.contains(&fingerprint))
     }
 
     /// Remembers ids that are in the table by now.
     pub fn landed<'i>(&mut self, ids: impl Iterator<Item = &'i [u8]>) {
         for id in ids {
-            if self.newer.len() >= GENERATION {
-                self.older = std::mem::replace(&mut self.newer, HashSet::with_capacity(GENERATION));
+            let (line, fingerprint) = self.place(id);
+            if let Some(line) = self.lines.get_mut(line) {
+                line.copy_within(..LINE - 1, 1);
+                line[0] = fingerprint;
             }
-            let fingerprint = self.fingerprint(id);
-            self.newer.insert(fingerprint);
         }
     }
 
@@ -67,9 +76,11 @@ impl Recent {
         self.next_pause = self.pause.saturating_mul(2);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a part of a hash is a hash")]
-    fn fingerprint(&self, id: &[u8]) -> u32 {
-        self.hasher.hash_one(id) as u32
+    /// An id's line, and what stands for it there: never 0, which stands for none.
+    #[expect(clippy::cast_possible_truncation, reason = "parts of a hash are hashes")]
+    fn place(&self, id: &[u8]) -> (usize, u32) {
+        let hash = self.hasher.hash_one(id);
+        ((hash >> 32) as usize % LINES, (hash as u32).max(1))
     }
 }
 
@@ -82,15 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_of_ids_is_remembered_and_older_ones_are_not_for_ever() {
+    fn ids_are_remembered_for_a_while_and_not_for_ever() {
         let mut recent = Recent::default();
-        let size = GENERATION as u64;
-        for landed in [0..size, size..2 * size, 2 * size..3 * size] {
+        for landed in [0..100_000, 100_000..1_100_000, 1_100_000..1_200_000] {
             recent.landed(ids(landed).iter().map(|id| &id[..]));
         }
         let known = |numbers| ids(numbers).iter().filter(|id| recent.has(&id[..])).count();
-        assert_eq!(known(2 * size..3 * size), GENERATION);
-        assert!(known(0..size) < GENERATION / 1_000);
+        assert!(known(1_100_000..1_200_000) > 99_900);
+        assert!(known(0..100_000) < 10);
+        assert!(known(1_200_000..1_300_000) < 3);
     }
 
     #[test]

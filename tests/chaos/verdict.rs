@@ -185,8 +185,8 @@ impl Verdict {
     ) -> anyhow::Result<()> {
         type Found = (i32, i64, String, String, Option<Vec<u8>>, Option<Vec<u8>>, bool);
         let query = sqlx::query_as::<_, Found>(
-            "SELECT partition, \"offset\", stage, reason, key, payload, published_at IS NOT NULL \
-             FROM dlq_events WHERE stream = $1",
+            "SELECT partition, \"offset\", stage, reason, key, payload, \
+             id NOT IN (SELECT id FROM dlq_outbox) FROM dlq_events WHERE stream = $1",
         );
         let found = query.bind(stream.name()).fetch_all(connection).await?;
         let mut missing = expected.letters.clone();

@@ -233,27 +233,27 @@ fn a_dead_letter_that_was_added_is_none_of_the_ledgers() {
          VALUES ('readings', '{}', 0, 42, 'wire', 'bad_magic_byte', '')",
         fixture.topic()
     ));
-    insta::assert_snapshot!(found(&fixture), @"
+    insta::assert_snapshot!(found(&fixture), @r#"
     gap dead_letters 0 42 42: 1 dead letter of dlq_events outside of what the ledger has
     gap dead_letters 0 0 9: 3 dead letters in dlq_events, 2 in the ledger: deleted, or written by something else
-    behind copies -: 1 dead letter not on [prefix].readings.dlq yet; `sluicegate consume` copies them
-    ");
+    gap copies 0 42 42: 1 dead letter neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 42 AND 42 ON CONFLICT DO NOTHING; and `sluicegate consume`
+    "#);
 }
 
 #[test]
-fn a_dead_letter_marked_as_published_is_missed_on_its_topic() {
+fn a_dead_letter_that_left_the_outbox_is_missed_on_its_topic() {
     let fixture = Fixture::with_stream(readings());
-    // as if the mark had been made before the copy
+    // as if it had left the outbox before the copy was acknowledged
     fixture.sql(
-        "CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-         IF NEW.\"offset\" IN (1, 2, 4) THEN NEW.published_at = now(); END IF; RETURN NEW; END $$; \
-         CREATE TRIGGER mark BEFORE INSERT ON dlq_events FOR EACH ROW EXECUTE FUNCTION mark()",
+        "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.id IN (2, 3, 5) THEN RETURN NULL; END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER forget BEFORE INSERT ON dlq_outbox FOR EACH ROW EXECUTE FUNCTION forget()",
     );
     fixture.send_values(&fixture.topic(), &vec![Some(b"no event".to_vec()); 5]);
     fixture.drain();
     insta::assert_snapshot!(found(&fixture), @r#"
-    gap copies 0 1 2: 2 dead letters marked as published, and not on [prefix].readings.dlq; to copy them again: UPDATE dlq_events SET published_at = NULL WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 1 AND 2; and `sluicegate consume`
-    gap copies 0 4 4: 1 dead letter marked as published, and not on [prefix].readings.dlq; to copy them again: UPDATE dlq_events SET published_at = NULL WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 4 AND 4; and `sluicegate consume`
+    gap copies 0 1 2: 2 dead letters neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 1 AND 2 ON CONFLICT DO NOTHING; and `sluicegate consume`
+    gap copies 0 4 4: 1 dead letter neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 4 AND 4 ON CONFLICT DO NOTHING; and `sluicegate consume`
     "#);
 }
 
@@ -299,7 +299,7 @@ fn a_copy_that_its_topic_no_longer_keeps_is_not_missed() {
 #[test]
 fn dead_letters_wait_to_be_copied_and_are_missed_only_where_all_should_be_done() {
     let fixture = landed();
-    fixture.sql("UPDATE dlq_events SET published_at = NULL");
+    fixture.sql("INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events");
     let waiting = audited(&fixture, &[]);
     insta::assert_snapshot!(waiting.1, @"behind copies -: 2 dead letters not on [prefix].readings.dlq yet; `sluicegate consume` copies them");
     let missed = audited(&fixture, &["--drained"]);

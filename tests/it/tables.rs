@@ -15,6 +15,7 @@ fn migrate_creates_every_table_once() {
     -- migration V2__ledger
     -- migration V3__gaps_and_breakers
     -- migration V4__same_dead_letter
+    -- migration V5__dlq_outbox
     CREATE TABLE "readings" (
         "event_id" uuid NOT NULL,
         "device" text NOT NULL,
@@ -240,7 +241,7 @@ fn migrations_that_run_at_once_take_turns() {
         creators += usize::from(stdout.contains("CREATE TABLE \"readings\""));
     }
     assert_eq!(creators, 1);
-    assert_eq!(tables(&fixture).len(), 7);
+    assert_eq!(tables(&fixture).len(), 8);
 }
 
 #[test]
@@ -279,7 +280,13 @@ const SAMPLES: &[(&str, &str)] = &[
         "V4__same_dead_letter.sql",
         // longer than a b-tree takes
         "INSERT INTO dlq_events (stream, topic, partition, \"offset\", event_id, payload, stage, reason, \
-         detail, status) VALUES ('s', 't', 0, 8, repeat('id', 9000), '\\x00', 'check', 'r', 'd', 'parked')",
+         detail, status) VALUES ('s', 't', 0, 8, repeat('id', 9000), '\\x00', 'check', 'r', 'd', 'parked'); \
+         UPDATE dlq_events SET published_at = now() WHERE partition = 1",
+    ),
+    (
+        "V5__dlq_outbox.sql",
+        "INSERT INTO dlq_events (stream, topic, partition, \"offset\", event_id, fingerprint, payload, \
+         stage, reason, detail, status) VALUES ('s', 't', 0, 9, 'e', -1, '\\x00', 'check', 'r', 'd', 'parked')",
     ),
 ];
 
@@ -299,6 +306,10 @@ fn every_migration_applies_on_top_of_data() {
         fixture.sql(sample);
     }
     assert_eq!(fixture.number("SELECT count(*) FROM dlq_events WHERE status = 'pending'"), 2);
+    let waiting =
+        "SELECT count(*) FROM dlq_outbox JOIN dlq_events USING (stream, id) WHERE partition = 0";
+    assert_eq!(fixture.number(waiting), 2);
+    assert_eq!(fixture.number("SELECT count(*) FROM dlq_outbox"), 2);
     assert_eq!(fixture.number("SELECT sum(inserted + duplicate + dead_lettered) FROM ledger"), 6);
 }
 

@@ -74,7 +74,7 @@ fn a_leader_that_is_lost_under_load_costs_nothing() {
 fn lands_and_publishes_everything(fixture: &Fixture, mut running: Running) {
     let sent: i64 = fixture.watermarks(&topic(fixture)).iter().map(|(_, end)| end).sum();
     fixture.wait_until(OFFSETS, |offsets| offsets == sent);
-    let unpublished = "SELECT count(*) FROM dlq_events WHERE published_at IS NULL";
+    let unpublished = "SELECT count(*) FROM dlq_outbox";
     fixture.wait_until(unpublished, |unpublished| unpublished == 0);
     assert_eq!(running.terminate(), Some(0), "{}", running.log());
     assert_all_landed(fixture);
