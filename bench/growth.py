@@ -51,12 +51,16 @@ def _partitions_and_members(settings: Settings) -> Iterator[Steps]:
             if members > partitions:
                 continue
             contender = Sluicegate(
-                f"{partitions} partitions, {members} members",
+                f"{_counted(partitions, 'partition')}, {_counted(members, 'member')}",
                 settings, expected, contract(name), members=members,
             )  # fmt: skip
             details = {"partitions": partitions, "members": members}
             steps.append(_step(settings, contender, details))
     yield steps
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number > 1 else "")
 
 
 def _event_sizes(settings: Settings) -> Iterator[Steps]:

@@ -188,7 +188,7 @@ impl Outbox {
             "SELECT id, topic, partition, \"offset\", key, payload, headers, stage, reason, detail, \
              attempts FROM (SELECT *, sum(octet_length(payload)) OVER (ORDER BY id) AS up_to \
              FROM dlq_events WHERE id = ANY($1)) AS letter \
-             WHERE coalesce(up_to - octet_length(payload), 0) < $2 ORDER BY id",
+             WHERE coalesce(up_to, 0) - coalesce(octet_length(payload), 0) < $2 ORDER BY id",
         )
         .bind(&waiting)
         .bind(BATCH_BYTES)

@@ -214,7 +214,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &str) -> anyhow::R
 /// Fails unless the database answers and has the fixed tables.
 pub async fn verify_migrated(options: &PgConnectOptions) -> anyhow::Result<()> {
     let mut connection = connect(options).await?;
-    for table in ["ledger", "dlq_events"] {
+    for table in ["ledger", "dlq_events", "dlq_outbox"] {
         if LiveTable::read(&mut connection, table).await?.is_none() {
             bail!("the table \"{table}\" is missing; run `sluicegate migrate`");
         }

@@ -57,7 +57,7 @@ pub(super) struct Compared {
     pub(super) letters: i64,
     /// Dead letters that are no longer in the outbox.
     pub(super) published: i64,
-    /// Dead letters that are not.
+    /// Dead letters that are still in it.
     pub(super) waiting: i64,
     /// Copies without a dead letter.
     pub(super) unknown: i64,

@@ -141,7 +141,7 @@ impl SinkTask {
             tracing::info!(stream, "the breaker is closed and the stream goes on");
             self.unpause().await;
         }
-        self.count(written, way);
+        self.count(written, way, decided.batch.records.len());
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl SinkTask {
         Wait { stream: &self.stream, epoch }
     }
 
-    fn count(&mut self, written: Written, way: Way) {
+    fn count(&mut self, written: Written, way: Way, records: usize) {
         let stream = self.stream.name();
         let Written { inserted, duplicate, dead_lettered, skipped } = written;
         self.written += written;
@@ -261,6 +261,15 @@ impl SinkTask {
         }
         metrics::landed(stream, &written, way);
         let way = way.name();
-        tracing::debug!(stream, inserted, duplicate, dead_lettered, skipped, way, "batch landed");
+        tracing::debug!(
+            stream,
+            records,
+            inserted,
+            duplicate,
+            dead_lettered,
+            skipped,
+            way,
+            "batch landed"
+        );
     }
 }

@@ -21,8 +21,16 @@ pub(super) const LONGEST_NAME: usize = 63;
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// Tables that no stream may have.
-const FIXED_TABLES: [&str; 5] =
-    ["dlq_events", "ledger", "alerts", "metrics", "refinery_schema_history"];
+const FIXED_TABLES: [&str; 8] = [
+    "dlq_events",
+    "dlq_outbox",
+    "ledger",
+    "ledger_gaps",
+    "breakers",
+    "alerts",
+    "metrics",
+    "refinery_schema_history",
+];
 
 /// How many partitions a topic gets where the contract does not say.
 const PARTITIONS: i32 = 3;

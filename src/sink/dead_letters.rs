@@ -1,9 +1,6 @@
 //! Dead letters into `dlq_events` and `dlq_outbox`, in the transaction of their batch.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-};
+use std::collections::{HashMap, HashSet};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value as Json, json};
@@ -57,7 +54,8 @@ pub(super) async fn insert(
          AND kept.stream || '' = $1 LIMIT 1) AS known) = 0 \
          ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING \
          RETURNING id, partition, \"offset\"), \
-         waiting AS (INSERT INTO dlq_outbox (stream, id) SELECT $1, id FROM inserted) \
+         waiting AS (INSERT INTO dlq_outbox (stream, id) SELECT $1, id FROM inserted \
+         ON CONFLICT DO NOTHING) \
          SELECT partition, \"offset\" FROM inserted",
     )
     .bind(&contract.stream)
@@ -175,26 +173,11 @@ fn text(text: &str) -> String {
     text.get(..end).unwrap_or_default().replace('\0', "\u{2400}")
 }
 
-/// JSON as jsonb takes it: with NUL made visible, where there is one.
-fn json_text(json: &str) -> Cow<'_, str> {
-    match json.contains("\\u0000").then(|| serde_json::from_str(json)) {
-        Some(Ok(value)) => Cow::Owned(without_nul(value).to_string()),
-        _ => Cow::Borrowed(json),
-    }
-}
-
-fn without_nul(json: Json) -> Json {
-    match json {
-        Json::String(text) => Json::String(text.replace('\0', "\u{2400}")),
-        Json::Array(items) => items.into_iter().map(without_nul).collect(),
-        Json::Object(members) => Json::Object(
-            members
-                .into_iter()
-                .map(|(key, value)| (key.replace('\0', "\u{2400}"), without_nul(value)))
-                .collect(),
-        ),
-        other => other,
-    }
+/// JSON as jsonb takes it: with NUL, which is an escape in it, made visible.
+fn json_text(json: &str) -> String {
+    // an escaped backslash may stand before the same characters
+    let parts = json.split(r"\\").map(|part| part.replace(r"\u0000", "\u{2400}"));
+    parts.collect::<Vec<_>>().join(r"\\")
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ use crate::{
     sql::for_work,
 };
 
+/// Values of more than 2 kB are compressed by LZ4, where the server was built with it: the default of
+/// Postgres before 18 takes many times as long.
+const LZ4: &str = "SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings \
+                   WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)";
+
 /// One connection that writes one stream.
 pub struct Sink {
     connection: PgConnection,
@@ -103,6 +108,7 @@ impl Sink {
         let options = for_work(options, &format!("sluicegate {}", contract.stream), "30s");
         let mut connection = PgConnection::connect_with(&options).await?;
         let statements = Statements::new(contract);
+        execute(&mut connection, LZ4).await?;
         execute(&mut connection, &statements.prepare).await?;
         Ok(Sink { connection, statements })
     }

@@ -9,8 +9,13 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-/// How many ids share a line, which is one of a processor's cache.
-const LINE: usize = 16;
+/// How many ids share a line.
+const IDS: usize = 16;
+
+/// The newest first; 0 is none. A line of a processor's cache.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line([u32; IDS]);
 
 /// How many lines there are. 1 MB remembers some 200,000 ids.
 const LINES: usize = 16_384;
@@ -21,11 +26,11 @@ const LONGEST_PAUSE: u32 = 64;
 /// What one sink task remembers of the ids that it landed.
 ///
 /// Ids are remembered by 32 bits of a hash, the newest of each line first: of those that are new, one
-/// in some hundred million is suspected for nothing.
+/// in some three hundred million is suspected for nothing.
 #[derive(Debug)]
 pub struct Recent {
     hasher: RandomState,
-    lines: Vec<[u32; LINE]>,
+    lines: Vec<Line>,
     /// How many batches are to be written without relying on this.
     pause: u32,
     /// How many there will be the next time that it was wrong.
@@ -34,7 +39,7 @@ pub struct Recent {
 
 impl Default for Recent {
     fn default() -> Recent {
-        let lines = vec![[0; LINE]; LINES];
+        let lines = vec![Line([0; IDS]); LINES];
         Recent { hasher: RandomState::default(), lines, pause: 0, next_pause: 0 }
     }
 }
@@ -50,16 +55,17 @@ impl Recent {
     /// Whether an id has landed as far as is remembered.
     pub(super) fn has(&self, id: &[u8]) -> bool {
         let (line, fingerprint) = self.place(id);
-        self.lines.get(line).is_some_and(|line| line.contains(&fingerprint))
+        self.lines.get(line).is_some_and(|Line(known)| known.contains(&fingerprint))
     }
 
     /// Remembers ids that are in the table by now.
     pub fn landed<'i>(&mut self, ids: impl Iterator<Item = &'i [u8]>) {
         for id in ids {
             let (line, fingerprint) = self.place(id);
-            if let Some(line) = self.lines.get_mut(line) {
-                line.copy_within(..LINE - 1, 1);
-                line[0] = fingerprint;
+            if let Some(Line(known)) = self.lines.get_mut(line) {
+                let last = known.iter().position(|id| *id == fingerprint).unwrap_or(IDS - 1);
+                known.copy_within(..last, 1);
+                known[0] = fingerprint;
             }
         }
     }
@@ -102,6 +108,16 @@ mod tests {
         assert!(known(1_100_000..1_200_000) > 99_900);
         assert!(known(0..100_000) < 10);
         assert!(known(1_200_000..1_300_000) < 3);
+    }
+
+    #[test]
+    fn an_id_that_comes_again_and_again_makes_no_other_forgotten() {
+        let mut recent = Recent::default();
+        recent.landed(ids(0..100_000).iter().map(|id| &id[..]));
+        let same = ids(0..10_000);
+        (0..100).for_each(|_| recent.landed(same.iter().map(|id| &id[..])));
+        let known = ids(0..100_000).iter().filter(|id| recent.has(&id[..])).count();
+        assert!(known > 99_900, "{known}");
     }
 
     #[test]

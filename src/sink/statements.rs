@@ -161,8 +161,8 @@ fn partial(index: usize) -> String {
     format!("sluicegate_partial_{index}")
 }
 
-/// What rows add to each of the aggregates, as parts of one statement. All ways of landing rows have
-/// them so, and by that take the aggregates' locks in the same order.
+/// What rows add to each of the aggregates, as parts of one statement. Both ways of landing rows that
+/// only add have them so, and by that take the aggregates' locks in the same order.
 fn additions(contract: &Contract, add: impl Fn(usize, &Aggregate) -> String) -> Vec<String> {
     let aggregates = contract.aggregates.iter().enumerate();
     aggregates

@@ -103,19 +103,44 @@ fn a_row_keeps_all_that_is_known_of_an_event_that_breaks_a_rule() {
 
 #[test]
 fn a_fingerprint_is_the_one_that_the_migration_gave_to_older_dead_letters() {
-    let fixture = Fixture::with_stream(readings());
+    let mut contract = readings();
+    contract["fields"][0]["type"] = json!("string");
+    let fixture = Fixture::with_stream(contract);
     let topic = fixture.topic();
     let schema = fixture.schema_id(&topic);
-    fixture.send_values(&topic, &[reading(schema, &id(7), NOON, -1.5), Some(vec![0xff])]);
+    let letters = ["plain", "\u{e9}\0"].map(|id| reading(schema, id, NOON, -1.5));
+    fixture.send_values(&topic, &letters);
+    fixture.send_values(&topic, &[Some(vec![0xff])]);
     fixture.drain();
+    fixture.send_values(&topic, &letters);
+    fixture.drain();
+    let ledger = fixture.ledger();
+    assert_eq!((ledger.dead_lettered, ledger.duplicate), (3, 2));
     let migration = std::fs::read_to_string(repository("migrations/V5__dlq_outbox.sql")).unwrap();
-    let expression =
-        migration.split_once("SET fingerprint = ").unwrap().1.split_once(";").unwrap().0;
+    let expression = migration.split_once("USING ").unwrap().1.split_once(";").unwrap().0;
     let told = fixture.rows(&format!(
         "SELECT event_id, fingerprint IS NOT DISTINCT FROM {expression} AS same, \
          fingerprint IS NULL AS none FROM dlq_events ORDER BY id"
     ));
-    insta::assert_json_snapshot!(told, @"");
+    insta::assert_json_snapshot!(told, @r#"
+    [
+      {
+        "event_id": "plain",
+        "none": false,
+        "same": true
+      },
+      {
+        "event_id": "é␀",
+        "none": false,
+        "same": true
+      },
+      {
+        "event_id": null,
+        "none": true,
+        "same": true
+      }
+    ]
+    "#);
 }
 
 #[test]
@@ -265,6 +290,33 @@ fn a_dead_letter_is_published_once_and_again_only_where_that_was_not_recorded() 
     fixture.sql("INSERT INTO dlq_outbox VALUES ('readings', 500), ('readings', 1000)");
     fixture.drain();
     assert_eq!(published(), [0, 1, 2, 3, 4, 1, 3, 99]);
+    assert_eq!(fixture.number("SELECT count(*) FROM dlq_outbox"), 0);
+}
+
+#[test]
+fn more_dead_letters_than_are_copied_at_once_are_all_copied() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let large = |n: u8| Some([&[0xff, n], &[0; 900_000][..]].concat());
+    let mut values: Vec<_> = (0..12).map(large).collect();
+    values.push(None);
+    fixture.send_values(&topic, &values);
+    fixture.drain();
+    let copied = || {
+        let copies = fixture.read_topic(&format!("{topic}.dlq"));
+        copies
+            .iter()
+            .map(|copy| copy.header("__connect.errors.offset").unwrap())
+            .collect::<Vec<_>>()
+    };
+    let all = |offsets: &[u32]| offsets.iter().map(u32::to_string).collect::<Vec<_>>();
+    let before = copied();
+    assert_eq!(before, all(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]));
+    // all at once, and one of them deleted by somebody
+    fixture.sql("INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events");
+    fixture.sql("DELETE FROM dlq_events WHERE \"offset\" = 5");
+    fixture.drain();
+    assert_eq!(copied()[13..], all(&[0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]));
     assert_eq!(fixture.number("SELECT count(*) FROM dlq_outbox"), 0);
 }
 

@@ -7,13 +7,15 @@ use serde_json::{Value as Json, json};
 use crate::{
     audit::assert_complete,
     avro::id,
-    support::{Fixture, readings},
+    support::{Fixture, Ran, readings},
 };
+
+const DRAIN: [&str; 6] =
+    ["consume", "--exit-when-drained", "--sink-tasks", "1", "--log", "sluicegate=debug"];
 
 /// Lands all there is, and gives the ways in which its batches went.
 fn drain(fixture: &Fixture) -> Vec<String> {
-    let args = ["consume", "--exit-when-drained", "--sink-tasks", "1", "--log", "sluicegate=debug"];
-    let ran = fixture.run(&args);
+    let ran = fixture.run(&DRAIN);
     let batches = ran.stderr.lines().filter(|line| line.contains("batch landed"));
     batches
         .map(|line| line.split("way=\"").nth(1).unwrap().split('"').next().unwrap().to_owned())
@@ -152,6 +154,67 @@ fn two_ways_at_once_wait_for_each_other_and_never_in_a_circle() {
         assert!(ran.stderr.contains(&format!("way=\"{way}\"")), "{}", ran.stderr);
     }
     assert!(!ran.stderr.contains("waiting for Postgres"), "{}", ran.stderr);
+    assert_complete(&fixture);
+}
+
+#[test]
+fn what_is_delivered_again_among_new_rows_lands_once() {
+    let fixture = Fixture::with_stream(readings());
+    produce(&fixture, 0..40);
+    assert_eq!(drain(&fixture), ["direct"]);
+    produce(&fixture, 40..90);
+    // another group reads from the oldest offset on
+    let mut again = fixture.command(&DRAIN);
+    again.env("SLUICEGATE_GROUP_PREFIX", format!("{}.again", fixture.prefix));
+    let log = Ran::of(&mut again).stderr;
+    let landed: Vec<&str> = log.lines().filter(|line| line.contains("batch landed")).collect();
+    assert!(landed.iter().all(|line| line.contains("way=\"direct\"")), "{log}");
+    assert!(landed[0].contains("records=90 inserted=50 duplicate=0"), "{log}");
+    let ledger = fixture.ledger();
+    assert_eq!((ledger.inserted, ledger.duplicate), (90, 0));
+    assert_complete(&fixture);
+}
+
+#[test]
+fn a_deferred_constraint_refuses_its_row_and_no_other() {
+    let fixture = Fixture::with_stream(readings());
+    fixture.sql(
+        "ALTER TABLE readings ADD CONSTRAINT one_at_a_time UNIQUE (ts) DEFERRABLE INITIALLY DEFERRED",
+    );
+    let mut events: Vec<Json> = (0..30).map(|n| sample(n, 1.5)).collect();
+    events[20]["ts"] = events[10]["ts"].clone();
+    fixture.produce("readings", &events);
+    assert_eq!(drain(&fixture), ["staged"]);
+    assert_eq!(fixture.number("SELECT count(*) FROM readings"), 29);
+    let reasons = fixture.rows("SELECT reason FROM dlq_events");
+    assert_eq!(reasons, [json!({"reason": "unique_violation"})]);
+    assert_complete(&fixture);
+}
+
+#[test]
+fn a_connection_that_is_lost_in_the_middle_of_a_copy_costs_nothing_but_time() {
+    let fixture = Fixture::with_stream(readings());
+    // a row takes long enough to be found at it
+    fixture.sql(
+        "CREATE FUNCTION slow(device text) RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN IF device = 'slow' THEN PERFORM pg_sleep(60); END IF; RETURN true; END $$;
+         ALTER TABLE readings ADD CONSTRAINT slow CHECK (slow(device))",
+    );
+    let mut events: Vec<Json> = (0..90).map(|n| sample(n, 1.5)).collect();
+    events[89]["device"] = json!("slow");
+    fixture.produce("readings", &events);
+    let mut running = fixture.start(&DRAIN);
+    let copying = "FROM pg_stat_activity AS of JOIN pg_locks AS held USING (pid) \
+                   WHERE held.relation = 'readings'::regclass AND of.query LIKE 'COPY%' \
+                   AND of.wait_event = 'PgSleep'";
+    fixture.wait_until(&format!("SELECT count(*) {copying}"), |copying| copying == 1);
+    fixture.sql(
+        "CREATE OR REPLACE FUNCTION slow(device text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+    );
+    fixture.sql(&format!("SELECT pg_terminate_backend(of.pid) {copying}"));
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+    assert!(running.log().contains("waiting for Postgres"), "{}", running.log());
+    assert_eq!(fixture.number("SELECT count(*) FROM readings"), 90);
     assert_complete(&fixture);
 }
 

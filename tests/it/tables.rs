@@ -310,6 +310,7 @@ fn every_migration_applies_on_top_of_data() {
         "SELECT count(*) FROM dlq_outbox JOIN dlq_events USING (stream, id) WHERE partition = 0";
     assert_eq!(fixture.number(waiting), 2);
     assert_eq!(fixture.number("SELECT count(*) FROM dlq_outbox"), 2);
+    assert_eq!(fixture.number("SELECT count(fingerprint) FROM dlq_events"), 2);
     assert_eq!(fixture.number("SELECT sum(inserted + duplicate + dead_lettered) FROM ledger"), 6);
 }
 

@@ -11,7 +11,10 @@ use sluicegate::{codec::cells, contract::Contract, sink::RowEncoder};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::support::{Fixture, variable};
+use crate::{
+    avro::id,
+    support::{Fixture, readings, variable},
+};
 
 #[test]
 fn numbers_and_booleans_are_read_back_as_they_were_sent() {
@@ -338,4 +341,18 @@ fn contract(cases: &[Case<'_>]) -> Json {
         fields.push(json!({"name": format!("n{index}"), "type": branches}));
     }
     json!({"type": "record", "name": "Reading", "fields": fields})
+}
+
+#[test]
+fn large_values_are_compressed_in_the_quick_way() {
+    let mut contract = readings();
+    let fields = contract["fields"].as_array_mut().unwrap();
+    fields.push(json!({"name": "note", "type": "string"}));
+    let fixture = Fixture::with_stream(contract);
+    let note = "large ".repeat(5_000);
+    let event = json!({"event_id": id(1), "device": "d", "ts": 0, "value": 1.0, "note": note});
+    fixture.produce("readings", &[event]);
+    fixture.drain();
+    let kept = "SELECT pg_column_compression(note) AS by, length(note) AS length FROM readings";
+    assert_eq!(fixture.rows(kept), [json!({"by": "lz4", "length": 30_000})]);
 }
