@@ -40,9 +40,11 @@ def grown(figures: Figures) -> str:
                 f"{each.of('peak_memory') / MB:,.0f}",
             )
         )
+    runs = "1 run" if figures["repeats"] == 1 else f"{figures['repeats']} runs"
     note = (
         f"{figures['rows']:,} records a run, but for the large events;"
-        f" {figures['repeats']} runs each."
+        f" {runs} each;"
+        f" {figures['host']['sluicegate']}."
     )
     drawings = [f"![{text}](performance/{name}.svg)" for name, text in DRAWINGS.items()]
     return "\n".join([*lines, "", note, "", *drawings])

@@ -116,8 +116,9 @@ def notes(found: list[Summary], figures: Figures) -> list[str]:
     """What to know about a table's runs: how quiet the machine was, and who failed."""
     noise = max((run["other_cores"] for each in found for run in each.good), default=0.0)
     speeds = [run["calibration"] for each in found for run in each.good if run["calibration"]]
+    runs = "1 run" if figures["repeats"] == 1 else f"{figures['repeats']} runs"
     lines = [
-        f"{figures['rows']:,} records, {figures['repeats']} runs each. Others took at most"
+        f"{figures['rows']:,} records, {runs} each. Others took at most"
         f" {noise:.2f} cores during a run; the same piece of work took"
         f" {min(speeds, default=0):.3f} to {max(speeds, default=0):.3f} CPU seconds."
     ]
