@@ -14,6 +14,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -58,8 +62,10 @@ pub fn open(target: &str, server: &Certified, asks: &Asks<'_>) -> String {
             let (stream, _) = listener.accept().await.unwrap();
             let (acceptor, target) = (acceptor.clone(), target.clone());
             tokio::spawn(async move {
-                // who does not trust us, or speaks no TLS, goes away
-                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let stream = match acceptor.accept(stream).into_fallible().await {
+                    Ok(stream) => stream,
+                    Err((_, stream)) => return turn_away(stream).await,
+                };
                 let answer = service_fn(|request| answer(request, &target, credentials));
                 _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
             });
@@ -67,6 +73,15 @@ pub fn open(target: &str, server: &Certified, asks: &Asks<'_>) -> String {
     };
     std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(serve));
     address
+}
+
+/// Says goodbye, and listens until the other side has heard it: closed with something of it unread,
+/// a connection is reset, and the alert that says why is lost.
+async fn turn_away(mut stream: TcpStream) {
+    // the other side may be gone
+    _ = stream.shutdown().await;
+    let mut unread = [0; 1_024];
+    while let Ok(1..) = stream.read(&mut unread).await {}
 }
 
 fn tls(server: &Certified, asks: &Asks<'_>) -> ServerConfig {
