@@ -90,20 +90,20 @@ pub(super) struct AggregateSpec {
     pub(super) of: Vec<String>,
 }
 
-/// An alert as written: a condition over the aggregates of its dimensions.
-#[derive(Debug, Clone, Deserialize)]
+/// An alert as written.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AlertSpec {
-    /// Its name.
-    pub name: String,
-    /// The fields or labels that tell one alert from another.
+pub(super) struct AlertSpec {
+    pub(super) name: String,
     #[serde(default)]
-    pub by: Vec<String>,
-    /// The condition, in CEL.
-    pub when: String,
-    /// How long the condition must hold.
+    pub(super) by: Vec<String>,
+    pub(super) when: String,
     #[serde(rename = "for")]
-    pub lasting: Option<Every>,
+    pub(super) lasting: Option<Every>,
+    pub(super) clear: Option<String>,
+    pub(super) clear_for: Option<Every>,
+    pub(super) before: Option<Every>,
+    pub(super) every: Option<Every>,
 }
 
 /// What happens to an event whose id has already landed.

@@ -1,4 +1,4 @@
-//! The parts of a contract that are made of its fields: rules, labels, aggregates and alerts.
+//! The parts of a contract that are made of its fields: rules, labels and aggregates.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::{
     Aggregate, Column, ColumnType, Expression, Label, Rule,
-    attribute::{AggregateSpec, Attribute, LabelSpec, LabelType, RuleSpec},
+    attribute::{AggregateSpec, LabelSpec, LabelType, RuleSpec},
     read::{LONGEST_NAME, Reader, is_name},
     trial::Trial,
 };
@@ -83,11 +83,11 @@ impl Reader<'_> {
         }
     }
 
-    fn problems_at(&mut self, place: &str, messages: Vec<String>) {
+    pub(super) fn problems_at(&mut self, place: &str, messages: Vec<String>) {
         messages.into_iter().for_each(|message| self.problem(place, message));
     }
 
-    fn check_unique(&mut self, place: &str, name: &str, names: &mut BTreeSet<String>) {
+    pub(super) fn check_unique(&mut self, place: &str, name: &str, names: &mut BTreeSet<String>) {
         if !is_name(name) {
             let message = format!("\"{name}\" is not a name; expected letters, digits and \"_\"");
             self.problem(format!("{place}.name"), message);
@@ -124,20 +124,24 @@ impl Reader<'_> {
                 self.problem(format!("{place}.name"), message);
             }
             let aggregate = Aggregate { table, every: spec.every, by, of };
-            let mut columns = BTreeSet::new();
-            for column in aggregate_columns(&aggregate) {
-                self.check_identifier(place, &column.name);
-                if !columns.insert(column.name.clone()) {
-                    let message = format!("would have two columns \"{}\"", column.name);
-                    self.problem(place, message);
-                }
-            }
+            self.check_columns(place, &aggregate);
             aggregates.push(aggregate);
         }
         aggregates
     }
 
-    fn columns_named(
+    pub(super) fn check_columns(&mut self, place: &str, aggregate: &Aggregate) {
+        let mut columns = BTreeSet::new();
+        for column in aggregate_columns(aggregate) {
+            self.check_identifier(place, &column.name);
+            if !columns.insert(column.name.clone()) {
+                let message = format!("would have two columns \"{}\"", column.name);
+                self.problem(place, message);
+            }
+        }
+    }
+
+    pub(super) fn columns_named(
         &mut self,
         place: &str,
         key: &str,
@@ -156,18 +160,6 @@ impl Reader<'_> {
             }
         }
         found
-    }
-
-    /// Dimensions and syntax; what the functions of `when` mean is for whoever evaluates them.
-    pub(super) fn check_alerts(&mut self, attribute: &Attribute, columns: &[Column]) {
-        let mut names = BTreeSet::new();
-        for (place, alert) in &attribute.alerts {
-            self.check_unique(place, &alert.name, &mut names);
-            self.columns_named(place, "by", &alert.by, columns);
-            if let Err(wrong) = Expression::compile(&alert.when, &[], &Json::Null) {
-                self.problems_at(&format!("{place}.when"), wrong);
-            }
-        }
     }
 }
 

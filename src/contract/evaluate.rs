@@ -26,6 +26,11 @@ impl Library {
         Library { root }
     }
 
+    /// What a scope of one's own is made of.
+    pub(super) fn root(&self) -> &Context<'static, 'static> {
+        &self.root
+    }
+
     /// One event as `message`. Its fields are converted only where one of `uses` reads them;
     /// `columns` are the fields' own, which know their names and the scale of a decimal.
     pub(super) fn see<'e>(

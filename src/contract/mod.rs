@@ -6,10 +6,12 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod alert;
 mod attribute;
 mod column;
 mod compile;
 mod compiled;
+mod condition;
 mod derived;
 mod evaluate;
 mod expression;
@@ -24,8 +26,10 @@ use std::path::{Path, PathBuf};
 use apache_avro::Schema;
 use serde_json::Value as Json;
 
-pub use attribute::{AlertSpec, Every, OnConflict};
+pub use alert::Alert;
+pub use attribute::{Every, OnConflict};
 pub use column::{Column, ColumnType};
+pub use condition::{Condition, ConditionScope, Function, Measure, Truth};
 pub use expression::Expression;
 pub use problem::{Problem, Problems};
 pub(crate) use scope::Outcome;
@@ -70,10 +74,10 @@ pub struct Contract {
     pub rules: Vec<Rule>,
     /// What is derived and stored beside the event.
     pub labels: Vec<Label>,
-    /// What is kept per bucket of time.
+    /// What is kept per bucket of time: first what is declared, then what only alerts need.
     pub aggregates: Vec<Aggregate>,
-    /// When somebody must be told. Read and checked here.
-    pub alerts: Vec<AlertSpec>,
+    /// When somebody must be told.
+    pub alerts: Vec<Alert>,
     /// How records of a file or an HTTP API become events.
     pub input: InputMapping,
     /// One column a field, in the schema's order.

@@ -21,14 +21,18 @@ pub(super) const LONGEST_NAME: usize = 63;
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// Tables that no stream may have.
-const FIXED_TABLES: [&str; 8] = [
+const FIXED_TABLES: [&str; 12] = [
     "dlq_events",
     "dlq_outbox",
     "ledger",
     "ledger_gaps",
     "breakers",
-    "alerts",
+    "aggregate_changes",
     "metrics",
+    "alerts",
+    "alert_progress",
+    "alert_series",
+    "alert_outbox",
     "refinery_schema_history",
 ];
 
@@ -132,8 +136,9 @@ impl Reader<'_> {
         let Trial { columns, .. } = trial;
         let dimensions: Vec<Column> =
             columns.iter().cloned().chain(labels.iter().map(Label::column)).collect();
-        let aggregates = self.aggregates(&attribute.aggregates, stream, time, &dimensions);
-        self.check_alerts(&attribute, &dimensions);
+        let mut aggregates = self.aggregates(&attribute.aggregates, stream, time, &dimensions);
+        let alerts =
+            self.alerts(&attribute.alerts, stream, (time, &params), &dimensions, &mut aggregates);
         let (topic, dead_letter_topic) = self.topics(stream, &attribute);
 
         let (stream, file) = (stream.to_owned(), self.file.to_owned());
@@ -157,7 +162,7 @@ impl Reader<'_> {
             rules,
             labels,
             aggregates,
-            alerts: attribute.alerts.into_iter().map(|(_, alert)| alert).collect(),
+            alerts,
             input: attribute.input.unwrap_or_default(),
             columns,
         }))
