@@ -108,19 +108,25 @@ impl Broker {
         config
     }
 
-    /// Creates the topics that are missing. Fails when no broker answers.
+    /// Creates the topics of contracts that are missing. Fails when no broker answers.
     pub async fn ensure_topics(&self, contracts: &[Contract]) -> anyhow::Result<()> {
+        let topics = contracts.iter().flat_map(|contract| {
+            // an event of the largest size must fit with its context headers on top
+            let dead = new_topic(&contract.dead_letter_topic);
+            [new_topic(&contract.topic), dead.set("max.message.bytes", LARGEST_DEAD_LETTER)]
+        });
+        self.create_missing(topics.collect()).await
+    }
+
+    /// Creates a topic of our own where it is missing. Fails when no broker answers.
+    pub async fn ensure_topic(&self, topic: &Topic) -> anyhow::Result<()> {
+        self.create_missing(vec![new_topic(topic)]).await
+    }
+
+    async fn create_missing(&self, mut new: Vec<NewTopic<'_>>) -> anyhow::Result<()> {
         let metadata = self.metadata().await?;
         let existing: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
-        let new: Vec<NewTopic<'_>> = contracts
-            .iter()
-            .flat_map(|contract| {
-                // an event of the largest size must fit with its context headers on top
-                let dead = new_topic(&contract.dead_letter_topic);
-                [new_topic(&contract.topic), dead.set("max.message.bytes", LARGEST_DEAD_LETTER)]
-            })
-            .filter(|topic| !existing.contains(&topic.name))
-            .collect();
+        new.retain(|topic| !existing.contains(&topic.name));
         if new.is_empty() {
             return Ok(());
         }

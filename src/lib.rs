@@ -23,6 +23,8 @@
 //! | [`batch`] | what moves through the pipeline together |
 //! | [`sink`] | the one transaction: rows, aggregates, dead letters, ledger |
 //! | [`outbox`] | dead letters onto their topic |
+//! | [`analytics`] | every minute: metrics of closed buckets, and alerts over them |
+//! | [`notify`] | alerts onto their topic and to a webhook |
 //! | [`stats`] | what a person asks afterwards |
 //! | [`audit`] | whether nothing is missing |
 //! | [`metrics`] | what the pipeline does, as Prometheus reads it |
@@ -83,6 +85,10 @@ pub mod batch;
 pub mod sink;
 
 pub mod outbox;
+
+pub mod analytics;
+
+pub mod notify;
 
 pub mod stats;
 

@@ -78,3 +78,9 @@ impl Drop for Waiting {
         self.0.decrement(1.0);
     }
 }
+
+pub(crate) fn analytics_leads(_leads: bool) {}
+pub(crate) fn analytics_stepped(_ok: bool, _took: std::time::Duration) {}
+pub(crate) fn watermark(_stream: &str, _at: time::OffsetDateTime) {}
+pub(crate) fn alert_changed(_stream: &str, _alert: &str, _status: &'static str) {}
+pub(crate) fn alert_delivery(_target: &str, _result: &'static str) {}

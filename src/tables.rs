@@ -16,7 +16,7 @@ use self::live::LiveTable;
 use crate::{
     contract::{Aggregate, Column, ColumnType, Contract},
     failure::Failure,
-    sink::{aggregate_columns, fill},
+    sink::{aggregate_columns, fill, note_all},
     sql::{connect, quoted, quoted_list, said},
 };
 
@@ -62,6 +62,7 @@ impl Plan {
                 let lock =
                     format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", quoted(&landing.name));
                 plan.statements.extend([lock, fill(contract, aggregate)]);
+                plan.statements.extend(aggregate.declared.then(|| note_all(aggregate)));
             }
         }
         Ok(plan)
@@ -214,7 +215,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &str) -> anyhow::R
 /// Fails unless the database answers and has the fixed tables.
 pub async fn verify_migrated(options: &PgConnectOptions) -> anyhow::Result<()> {
     let mut connection = connect(options).await?;
-    for table in ["ledger", "dlq_events", "dlq_outbox"] {
+    for table in ["ledger", "dlq_events", "dlq_outbox", "aggregate_changes"] {
         if LiveTable::read(&mut connection, table).await?.is_none() {
             bail!("the table \"{table}\" is missing; run `sluicegate migrate`");
         }

@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, Rejection, Stage},
     label::{Fact, label},
     registry::{Registry, RetryPolicy},
-    sink::{EncodedRow, RowEncoder, instant_micros, is_storable_instant},
+    sink::{EncodedRow, RowEncoder, instant_micros, storable_instant},
     source::identity,
     wire::{self, SchemaId},
 };
@@ -266,17 +266,11 @@ fn dead_letter(
         schema_id: known.schema_id.map(|SchemaId(id)| id),
         event_id,
         decoded: event.map(|event| event_to_json(&contract.schema, event).to_string()),
-        event_time: own_time.and_then(instant).or_else(|| records_time.and_then(instant)),
+        event_time: own_time
+            .and_then(storable_instant)
+            .or_else(|| records_time.and_then(storable_instant)),
         attempts: known.attempts,
     }
-}
-
-/// An instant in microseconds since 1970, if its year has at most four digits and Postgres holds it.
-fn instant(micros: i64) -> Option<OffsetDateTime> {
-    if !is_storable_instant(micros) {
-        return None;
-    }
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()
 }
 
 fn id_text(value: &Value) -> Option<String> {

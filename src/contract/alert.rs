@@ -105,7 +105,7 @@ impl Reader<'_> {
                     let message = format!("its aggregate's table \"{table}\" is already taken");
                     self.problem(format!("{place}.name"), message);
                 }
-                let aggregate = Aggregate { table, every, by, of };
+                let aggregate = Aggregate { table, every, by, of, declared: false };
                 self.check_columns(place, &aggregate);
                 aggregates.push(aggregate);
                 aggregates.len().saturating_sub(1)

@@ -123,7 +123,7 @@ impl Reader<'_> {
                 let message = format!("\"{table}\" is already taken; give each its own \"name\"");
                 self.problem(format!("{place}.name"), message);
             }
-            let aggregate = Aggregate { table, every: spec.every, by, of };
+            let aggregate = Aggregate { table, every: spec.every, by, of, declared: true };
             self.check_columns(place, &aggregate);
             aggregates.push(aggregate);
         }

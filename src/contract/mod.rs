@@ -136,6 +136,8 @@ pub struct Aggregate {
     pub by: Vec<Column>,
     /// The number columns that are summed up.
     pub of: Vec<Column>,
+    /// Whether the contract declares it. Of one that only alerts need, no metrics are made.
+    pub declared: bool,
 }
 
 impl Contract {

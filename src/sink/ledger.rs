@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use time::OffsetDateTime;
 
-use crate::{batch::Record, contract::Contract, failure::Failure};
+use super::storable_instant;
+use crate::{
+    batch::{Batch, Record},
+    contract::Contract,
+    failure::Failure,
+};
 
 /// What one batch adds to the ledger, by partition.
 #[derive(Debug)]
@@ -23,6 +29,8 @@ struct Entry {
     records: i64,
     inserted: i64,
     dead_lettered: i64,
+    /// The newest event of the batch, by its own time.
+    event_time: Option<OffsetDateTime>,
 }
 
 /// Whether anything valid of a stream has ever passed.
@@ -111,6 +119,17 @@ impl Account {
         }
     }
 
+    /// Notes how far the events of a batch have come by their own time.
+    pub(super) fn note_event_times(&mut self, batch: &Batch) {
+        for row in &batch.rows {
+            let record = batch.records.get(row.record);
+            let entry = record.and_then(|record| self.partitions.get_mut(&record.partition));
+            if let Some(entry) = entry {
+                entry.event_time = entry.event_time.max(row.time.and_then(storable_instant));
+            }
+        }
+    }
+
     /// Writes the account into the ledger.
     pub(super) async fn close(
         self,
@@ -124,9 +143,11 @@ impl Account {
              inserted = ledger.inserted + batch.inserted, \
              duplicate = ledger.duplicate + batch.duplicate, \
              dead_lettered = ledger.dead_lettered + batch.dead_lettered, \
-             skipped = ledger.skipped + batch.skipped, updated_at = now() \
-             FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) \
-             AS batch (partition, ending, inserted, duplicate, dead_lettered, skipped) \
+             skipped = ledger.skipped + batch.skipped, \
+             event_time = greatest(ledger.event_time, batch.event_time), updated_at = now() \
+             FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
+             $8::bigint[], $9::timestamptz[]) \
+             AS batch (partition, ending, inserted, duplicate, dead_lettered, skipped, event_time) \
              WHERE ledger.stream = $1 AND ledger.topic = $2 AND ledger.partition = batch.partition",
         )
         .bind(&contract.stream)
@@ -137,6 +158,7 @@ impl Account {
         .bind(of(Entry::duplicate))
         .bind(of(|entry| entry.dead_lettered))
         .bind(of(Entry::skipped))
+        .bind(entries().map(|entry| entry.event_time).collect::<Vec<_>>())
         .execute(connection)
         .await?;
         let sum = |count: fn(&Entry) -> i64| entries().map(count).sum();

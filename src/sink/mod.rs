@@ -8,6 +8,7 @@
 
 mod aggregates;
 mod begin;
+mod changes;
 mod copy;
 mod dead_letters;
 mod direct;
@@ -27,11 +28,13 @@ use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
 pub use begin::{OnGap, Place, begin};
+pub(crate) use changes::bucket;
+pub use changes::note_all;
 pub(crate) use dead_letters::headers_from_json;
 pub use ledger::{Written, has_landed};
 pub use recent::Recent;
 pub use row::{EncodedRow, RowEncoder, instant_micros};
-pub use storable::is_storable_instant;
+pub use storable::{is_storable_instant, storable_instant};
 
 use self::{ledger::Account, statements::Statements};
 use crate::{
@@ -139,6 +142,7 @@ impl Sink {
         }
         let account = Account::open(&mut self.connection, contract, &batch.records, begins).await?;
         let Some(mut account) = account else { return Ok(Attempt::LedgerIsBehind) };
+        account.note_event_times(batch);
         let settled =
             dead_letters::settled(&mut self.connection, contract, batch, &account).await?;
         let rows: Vec<Staged<'_>> =
@@ -166,6 +170,10 @@ impl Sink {
                     .await?;
             new.into_iter()
                 .for_each(|(partition, offset)| account.dead_lettered(partition, offset));
+        }
+        if !self.statements.exclusive {
+            let writer = begins.keys().next().copied().unwrap_or_default();
+            changes::note(&mut self.connection, contract, batch, writer).await?;
         }
         let written = account.close(&mut self.connection, contract).await?;
         Ok(Attempt::Ready { written, way, refused })

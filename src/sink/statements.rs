@@ -1,6 +1,6 @@
 //! The statements with which one stream's rows are written, built once from its contract.
 
-use super::{aggregates, aggregates::aggregate_columns, copy::CopyInto, tally::Plan};
+use super::{aggregates, aggregates::aggregate_columns, changes, copy::CopyInto, tally::Plan};
 use crate::{
     contract::{Aggregate, Column, ColumnType, Contract, OnConflict},
     sql::{literal, quoted, quoted_list},
@@ -89,6 +89,9 @@ impl Statements {
                 let touched = aggregates::touched(index);
                 prepare.push(temporary(&touched, &aggregates::key_columns(aggregate)));
                 after.extend(aggregates::remake(contract, aggregate, index));
+                if aggregate.declared {
+                    after.push(changes::note_those_of(aggregate, &touched));
+                }
                 after.push(format!("DELETE FROM {touched}"));
             }
         }

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use apache_avro::types::Value;
+use time::OffsetDateTime;
 
 use crate::codec::Instant;
 
@@ -26,6 +27,14 @@ pub(super) type Refusal = (&'static str, String);
 /// Whether Postgres can hold an instant, in microseconds since 1970.
 pub fn is_storable_instant(micros: i64) -> bool {
     micros.checked_sub(EPOCH_MICROS).is_some_and(|micros| TIMESTAMPS.contains(&micros))
+}
+
+/// An instant in microseconds since 1970, if its year has at most four digits and Postgres holds it.
+pub fn storable_instant(micros: i64) -> Option<OffsetDateTime> {
+    if !is_storable_instant(micros) {
+        return None;
+    }
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros).saturating_mul(1_000)).ok()
 }
 
 pub(super) fn without_nul(text: &str) -> Result<&str, Refusal> {

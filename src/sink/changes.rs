@@ -1,0 +1,100 @@
+//! Which buckets of the stream's aggregates a batch changes, noted in its transaction, so that
+//! metrics are made anew of these alone, however late their events came.
+//!
+//! A bucket is noted also where its events had landed before; that costs work and changes nothing.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+
+use super::is_storable_instant;
+use crate::{
+    batch::Batch,
+    contract::{Aggregate, Contract},
+    failure::Failure,
+    sql::{literal, quoted},
+};
+
+/// The second from which buckets are counted: 2000-01-03, a Monday, so that those of 7d are weeks.
+const ORIGIN: i64 = 946_857_600;
+
+/// The writer that is no partition.
+const ALONE: i32 = -1;
+
+/// Where the bucket of a moment begins, both in seconds since 1970.
+pub(crate) fn bucket(second: i64, width: i64) -> i64 {
+    second.saturating_sub(second.saturating_sub(ORIGIN).checked_rem_euclid(width).unwrap_or(0))
+}
+
+/// Notes the buckets of a batch's rows. Batches of different partitions do not wait for each other
+/// here; the order keeps those of one from waiting in a circle.
+pub(super) async fn note(
+    connection: &mut PgConnection,
+    contract: &Contract,
+    batch: &Batch,
+    writer: i32,
+) -> Result<(), Failure> {
+    let changed = changed(contract, batch);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let (tables, buckets): (Vec<&str>, Vec<i64>) = changed.into_iter().unzip();
+    sqlx::query(
+        "INSERT INTO aggregate_changes (aggregate, bucket, writer) \
+         SELECT aggregate, to_timestamp(bucket), $3 \
+         FROM unnest($1::text[], $2::bigint[]) AS changed (aggregate, bucket) \
+         ON CONFLICT (aggregate, bucket, writer) DO UPDATE SET writer = excluded.writer",
+    )
+    .bind(tables)
+    .bind(buckets)
+    .bind(writer)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Each aggregate's table with the beginnings of the buckets.
+fn changed<'c>(contract: &'c Contract, batch: &Batch) -> BTreeSet<(&'c str, i64)> {
+    // many rows have few seconds
+    let times = batch.rows.iter().flat_map(|row| std::iter::once(row).chain(&row.spares));
+    let times = times.filter_map(|row| row.time);
+    let seconds: BTreeSet<i64> = times.map(|time| time.div_euclid(1_000_000)).collect();
+    let of = |aggregate: &'c Aggregate| {
+        let width = i64::try_from(aggregate.every.duration().as_secs()).unwrap_or(i64::MAX);
+        let buckets = seconds.iter().map(move |second| bucket(*second, width));
+        // the table refuses the event of another
+        let buckets =
+            buckets.filter(|bucket| is_storable_instant(bucket.saturating_mul(1_000_000)));
+        buckets.map(|bucket| (aggregate.table.as_str(), bucket))
+    };
+    contract.aggregates.iter().filter(|aggregate| aggregate.declared).flat_map(of).collect()
+}
+
+/// Notes all buckets of an aggregate.
+pub fn note_all(aggregate: &Aggregate) -> String {
+    note_those_of(aggregate, &quoted(&aggregate.table))
+}
+
+/// Notes the buckets that are in another table, for who writes the stream alone.
+pub(super) fn note_those_of(aggregate: &Aggregate, table: &str) -> String {
+    let (name, bucket) = (literal(&aggregate.table), quoted(aggregate.bucket_column()));
+    format!(
+        "INSERT INTO aggregate_changes (aggregate, bucket, writer) \
+         SELECT DISTINCT {name}, {bucket}, {ALONE} FROM {table} \
+         ON CONFLICT (aggregate, bucket, writer) DO UPDATE SET writer = excluded.writer"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_begin_where_postgres_begins_them() {
+        assert_eq!(bucket(1_767_225_659, 60), 1_767_225_600);
+        assert_eq!(bucket(1_767_225_600, 60), 1_767_225_600);
+        assert_eq!(bucket(-1, 3_600), -3_600);
+        // 2026-01-05 is a Monday
+        assert_eq!(bucket(1_767_916_800, 7 * 86_400), 1_767_571_200);
+    }
+}
