@@ -27,7 +27,7 @@
 //! | [`notify`] | alerts onto their topic and to a webhook |
 //! | [`stats`] | what a person asks afterwards |
 //! | [`audit`] | whether nothing is missing |
-//! | [`metrics`] | what the pipeline does, as Prometheus reads it |
+//! | [`metrics`], [`http`] | what the pipeline does, as Prometheus reads it; where it is read |
 //! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
 //! | [`cli`], [`config`], [`secret`], [`sql`], [`tls`], `panics` | the edges |
 //!
@@ -95,6 +95,8 @@ pub mod stats;
 pub mod audit;
 
 pub mod metrics;
+
+pub mod http;
 
 pub mod failure;
 

@@ -21,6 +21,7 @@ use crate::{
     broker::Broker,
     contract::Contract,
     failure::Failure,
+    metrics,
     retry::Backoff,
     sink::headers_from_json,
     sql::{for_work, within},
@@ -213,6 +214,7 @@ impl Outbox {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
+        metrics::published(&self.contract.stream, letters.len().saturating_sub(kept.len()));
         Ok(Some(last))
     }
 

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+use crate::metrics::{Waiting, waiting};
+
 /// How long a dependency that is there may be at work.
 const WORK: Duration = Duration::from_secs(30);
 
@@ -37,6 +39,7 @@ impl Iterator for Backoff {
 pub struct Outage {
     longest: Option<Duration>,
     now: Option<(Instant, Backoff)>,
+    waiting: Option<Waiting>,
 }
 
 /// A dependency has been away for longer than it may.
@@ -47,7 +50,7 @@ pub struct TooLong(pub Duration);
 impl Outage {
     /// With how long it may last, if there is a limit.
     pub fn new(longest: Option<Duration>) -> Outage {
-        Outage { longest, now: None }
+        Outage { longest, now: None, waiting: None }
     }
 
     /// Notes a failure; gives how long to wait before the next attempt, which is no shorter than
@@ -71,9 +74,23 @@ impl Outage {
         self.longest.map_or(most, |longest| longest.max(WORK).min(most))
     }
 
+    /// Lets others see that a stream waits, until the dependency answers or the value is dropped:
+    /// while it is tried again, too.
+    pub(crate) fn is_waited_for(&mut self, stream: &str, dependency: &'static str) {
+        if self.waiting.as_ref().is_none_or(|waiting| waiting.dependency() != dependency) {
+            self.waiting = Some(waiting(stream, dependency));
+        }
+    }
+
+    /// Nobody waits for the dependency any more, whether it is back or not.
+    pub(crate) fn is_not_waited_for(&mut self) {
+        self.waiting = None;
+    }
+
     /// Notes that the dependency answers.
     pub fn ended(&mut self) {
         self.now = None;
+        self.waiting = None;
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     broker::Broker,
     config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs, RegistryArgs, seconds},
     consume::{BreakerOptions, ConsumeOptions, consume},
+    http::{self, Page, Serving},
     metrics,
     produce::Share,
     registry::RetryPolicy,
@@ -55,7 +56,10 @@ pub(super) struct ConsumeArgs {
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = seconds)]
     batch_time: Duration,
 
-    /// Serve Prometheus' metrics at http://ADDRESS/metrics
+    /// Serve http://ADDRESS/metrics for Prometheus, and /healthz and /readyz
+    ///
+    /// /healthz says that the process lives, /readyz whether it can go on: while a stream waits
+    /// for what is away, is paused by its breaker or has stopped, it answers 503 and says which.
     #[arg(long, env = "SLUICEGATE_METRICS_LISTEN", value_name = "HOST:PORT")]
     metrics_listen: Option<SocketAddr>,
 
@@ -134,11 +138,19 @@ impl ConsumeArgs {
                 stop.cancel();
             });
         }
-        if let Some(address) = self.metrics_listen {
-            metrics::serve(address)?;
-        }
+        // for as long as there is something to say: the last batches' figures among it
+        let done = CancellationToken::new();
+        let serving = match self.metrics_listen {
+            Some(address) => Some(serve(address, &done).await?),
+            None => None,
+        };
         let options = self.options();
-        let reports = consume(contracts, broker, registry, postgres, options, stop).await?;
+        let reports = consume(contracts, broker, registry, postgres, options, stop).await;
+        done.cancel();
+        if let Some(serving) = serving {
+            serving.ended().await;
+        }
+        let reports = reports?;
         for report in reports {
             let written = report.written;
             println!(
@@ -172,4 +184,9 @@ impl ConsumeArgs {
             exit_when_drained: self.exit_when_drained,
         }
     }
+}
+
+async fn serve(address: SocketAddr, done: &CancellationToken) -> anyhow::Result<Serving> {
+    let process = metrics::install(&[metrics::PROCESS, metrics::CONSUME])?;
+    http::serve(address, http::routes(Page::new(process)), done.clone()).await
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     batch::{Batch, Record},
+    metrics::{self, Timed},
     retry::Outage,
 };
 
@@ -132,8 +133,9 @@ pub(super) async fn decide(
     }
     let breaks = stream.breaker.breaks();
     let lookups = look_up(stream, &records, epoch).await?;
-    let now = OffsetDateTime::now_utc();
+    let (now, since) = (OffsetDateTime::now_utc(), Instant::now());
     let batch = stream.preparer.prepare(records, &lookups, now);
+    metrics::took(stream.name(), Timed::Decide, since.elapsed());
     let batch = batch.map_err(|error| Abandoned::Stop(format!("{error:#}")))?;
     Ok(Decided { batch, lookups, breaks })
 }

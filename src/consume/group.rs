@@ -14,6 +14,7 @@ use rdkafka::{
 };
 
 use super::progress::Progress;
+use crate::metrics;
 
 /// How long a batch that is being written is waited for when partitions are taken away.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,6 +117,7 @@ impl ConsumerContext for Group {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        metrics::offsets_committed(&self.stream, result.is_ok());
         if let Err(error) = result {
             tracing::warn!(stream = self.stream, %error, "offsets not committed; their events will be read again");
         }

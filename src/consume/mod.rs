@@ -31,6 +31,7 @@ pub use stream::StreamReport;
 use crate::{
     broker::Broker,
     contract::Contract,
+    metrics,
     outbox::DeadLetterPublisher,
     registry::{Registry, RetryPolicy},
     sink::OnGap,
@@ -111,6 +112,9 @@ pub async fn consume(
 /// Says how a stream ended. Of the last one to stop the error that ends the run says enough.
 fn log(report: &StreamReport, others_go_on: bool) {
     let StreamReport { stream, written, stopped } = report;
+    if let Some(reason) = stopped {
+        metrics::stopped(stream, reason);
+    }
     match stopped {
         Some(reason) if others_go_on => {
             tracing::error!(stream, %reason, "the stream stopped; other streams go on");

@@ -23,7 +23,6 @@ use super::{Services, wait::delay};
 use crate::{
     contract::Contract,
     failure::Failure,
-    metrics,
     retry::Outage,
     sink::{Place, begin},
     sql::within,
@@ -58,7 +57,6 @@ pub(super) struct Opening {
     services: Arc<Services>,
     state: State,
     outage: Outage,
-    waiting: Option<metrics::Waiting>,
 }
 
 /// What the polling thread has to do.
@@ -74,7 +72,7 @@ pub(super) enum Step {
 impl Opening {
     pub(super) fn new(contract: Arc<Contract>, services: Arc<Services>) -> Opening {
         let outage = Outage::new(services.options.max_outage);
-        Opening { contract, services, state: State::Unassigned, outage, waiting: None }
+        Opening { contract, services, state: State::Unassigned, outage }
     }
 
     /// Whether all partitions that are ours are read.
@@ -84,8 +82,12 @@ impl Opening {
 
     /// The group gave or took partitions.
     pub(super) fn restart(&mut self, is_assigned: bool) {
-        let now = Instant::now();
-        self.state = if is_assigned { State::Due(now) } else { State::Unassigned };
+        if is_assigned {
+            self.state = State::Due(Instant::now());
+        } else {
+            self.state = State::Unassigned;
+            self.outage.is_not_waited_for();
+        }
     }
 
     /// Everything is to be opened anew, once what is in hand has landed: it may be gone from Kafka.
@@ -122,7 +124,6 @@ impl Opening {
                 Some(Ok(Ok(begins))) => {
                     self.state = State::Open;
                     self.outage.ended();
-                    self.waiting = None;
                     return Step::Read(begins);
                 }
                 Some(Ok(Err(failure))) => return self.failed("Postgres", failure),
@@ -147,7 +148,6 @@ impl Opening {
         let stream = &self.contract.stream;
         match delay(stream, what, failure, &mut self.outage) {
             Ok(delay) => {
-                self.waiting.get_or_insert_with(|| metrics::waiting(stream, what));
                 self.state = State::Due(Instant::now() + delay);
                 Step::None
             }

@@ -23,7 +23,6 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{
     group::{Group, PATIENCE, commit, list},
     opening::{Opening, Step},
-    progress::Progress,
     receive::record,
     stream::Stream,
 };
@@ -69,6 +68,11 @@ impl Handed {
         self.bytes = self.bytes.saturating_add(weight);
         self.records.push(record);
         weight
+    }
+
+    /// The bytes of keys, values and headers.
+    fn payload(&self) -> usize {
+        self.bytes.saturating_sub(self.records.len().saturating_mul(size_of::<Record>()))
     }
 }
 
@@ -224,7 +228,7 @@ impl Poller {
                 }
             }
         }
-        burst.hand_over(&self.tasks, &self.stream.progress);
+        burst.hand_over(&self.tasks, &self.stream);
     }
 
     fn is_over(&self) -> bool {
@@ -403,14 +407,16 @@ impl Burst {
     }
 
     /// Gives the records to their partitions' sink tasks.
-    fn hand_over(self, tasks: &[UnboundedSender<Handed>], progress: &Progress) {
+    fn hand_over(self, tasks: &[UnboundedSender<Handed>], stream: &Stream) {
         for (number, (handed, task)) in self.tasks.into_iter().zip(tasks).enumerate() {
             if handed.records.is_empty() {
                 continue;
             }
-            let epoch = progress.handed(number, handed.records.len(), handed.bytes);
+            let records = handed.records.len();
+            let epoch = stream.progress.handed(number, records, handed.bytes);
+            metrics::received(stream.name(), records, handed.payload());
             if task.send(Handed { epoch, ..handed }).is_err() {
-                progress.stop("a sink task has ended".to_owned());
+                stream.progress.stop("a sink task has ended".to_owned());
             }
         }
     }

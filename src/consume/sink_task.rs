@@ -1,6 +1,10 @@
 //! One sink task: writes its batches, and says how far it got.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::mpsc::Receiver, time::timeout};
 
@@ -13,7 +17,7 @@ use super::{
 use crate::{
     batch::Batch,
     failure::Failure,
-    metrics,
+    metrics::{self, Timed},
     retry::Outage,
     sink::{Attempt, Recent, Sink, Way, Written},
     sql::within,
@@ -185,7 +189,8 @@ impl SinkTask {
         begins: &BTreeMap<i32, i64>,
     ) -> Result<Outcome, Failure> {
         let Decided { batch, lookups, .. } = decided;
-        let Stream { contract, services, preparer, breaker, .. } = &*self.stream;
+        let stream = self.stream.clone();
+        let Stream { contract, services, preparer, breaker, .. } = &*stream;
         let refuse =
             |batch: &Batch, index, rejection| preparer.refused(batch, lookups, index, rejection);
         let mut sink = match self.sink.take() {
@@ -198,6 +203,7 @@ impl SinkTask {
             }
         };
         let enough = |landed, refused| breaker.is_enough(landed, refused);
+        let since = Instant::now();
         match sink.write(contract, batch, begins, &mut self.recent, &refuse, &enough).await? {
             Attempt::LedgerIsBehind => Ok(Outcome::LedgerIsBehind),
             Attempt::Hopeless { landed, refused } => {
@@ -212,12 +218,22 @@ impl SinkTask {
                 if let Some((reason, probe)) = breaker.judge(self.number, &written, &letters) {
                     return Ok(Outcome::HeldBack(reason, probe));
                 }
-                sink.commit().await?;
-                self.recent.landed(batch.rows.iter().map(|row| batch.id(row)));
-                self.sink = Some(sink);
+                metrics::took(&contract.stream, Timed::Write, since.elapsed());
+                self.commit(sink, batch).await?;
+                metrics::dead_lettered(&contract.stream, letters, written.dead_lettered);
                 Ok(Outcome::Landed(written, way))
             }
         }
+    }
+
+    async fn commit(&mut self, mut sink: Sink, batch: &Batch) -> Result<(), Failure> {
+        let since = Instant::now();
+        sink.commit().await?;
+        metrics::took(self.stream.name(), Timed::Commit, since.elapsed());
+        self.stream.newest_event.landed(self.stream.name(), batch);
+        self.recent.landed(batch.rows.iter().map(|row| batch.id(row)));
+        self.sink = Some(sink);
+        Ok(())
     }
 
     /// Pauses the stream before the batch is tried again.
@@ -259,7 +275,7 @@ impl SinkTask {
         if dead_lettered > 0 {
             self.stream.dead_letters.notify_one();
         }
-        metrics::landed(stream, &written, way);
+        metrics::batch_landed(stream, &written, way);
         let way = way.name();
         tracing::debug!(
             stream,

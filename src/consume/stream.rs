@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     contract::Contract,
-    metrics,
+    metrics::{self, NewestEvent},
     outbox::Outbox,
     retry::Outage,
     sink::{Written, has_landed},
@@ -37,6 +37,7 @@ pub(super) struct Stream {
     pub(super) paused: Paused,
     /// Told when there are new dead letters to publish.
     pub(super) dead_letters: Arc<Notify>,
+    pub(super) newest_event: NewestEvent,
     pub(super) stop: CancellationToken,
 }
 
@@ -72,6 +73,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> StreamReport {
     let stream = contract.stream.clone();
+    metrics::began(&stream);
     let (written, stopped) = match run_stream(contract, services, stop).await {
         Ok(ended) => ended,
         Err(error) => (Written::default(), Some(format!("{error:#}"))),
@@ -107,6 +109,7 @@ async fn run_stream(
         breaker,
         paused,
         dead_letters,
+        newest_event: NewestEvent::default(),
         stop,
     });
     let Services { postgres, publisher, .. } = &*stream.services;
@@ -163,7 +166,6 @@ async fn verify(
             Err(failure) => failure,
         };
         let delay = delay(stream, "Postgres", failure, &mut outage).map_err(Error::msg)?;
-        let _waiting = metrics::waiting(stream, "Postgres");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stop.cancelled() => return Ok(None),

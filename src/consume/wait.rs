@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use tokio::sync::Notify;
 
 use super::stream::Stream;
-use crate::{failure::Failure, metrics, retry::Outage};
+use crate::{failure::Failure, retry::Outage};
 
 /// Why a batch is not written.
 #[derive(Debug)]
@@ -33,7 +33,6 @@ impl Wait<'_> {
     ) -> Result<(), Abandoned> {
         let stream = self.stream.name();
         let delay = delay(stream, what, failure, outage).map_err(Abandoned::Stop)?;
-        let _waiting = metrics::waiting(stream, what);
         self.unless_given_up(tokio::time::sleep(delay)).await
     }
 
@@ -53,7 +52,7 @@ impl Wait<'_> {
 /// How long to wait before what failed is tried again; why the stream must stop where it is not.
 pub(super) fn delay(
     stream: &str,
-    what: &str,
+    what: &'static str,
     failure: Failure,
     outage: &mut Outage,
 ) -> Result<Duration, String> {
@@ -64,6 +63,7 @@ pub(super) fn delay(
     };
     let delay =
         outage.failed(asked_for).map_err(|too_long| format!("{what}: {too_long}: {error:#}"))?;
+    outage.is_waited_for(stream, what);
     tracing::warn!(
         stream,
         error = format!("{error:#}"),

@@ -1,0 +1,109 @@
+//! Where topics end. Kafka is asked now and then, and not for each scrape: it may be away.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::broker::{Broker, partitions};
+
+/// How often Kafka is asked.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long it may take for one answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// First and last offset of each partition, by topic; without those that it does not tell of.
+type Ends = BTreeMap<String, BTreeMap<i32, (i64, i64)>>;
+
+/// Where topics begin and end, as far as it is known.
+pub(super) struct Watermarks {
+    known: Arc<Mutex<Ends>>,
+    _asking: AbortOnDropHandle<()>,
+}
+
+impl Watermarks {
+    /// Asks for them until the value is dropped.
+    pub(super) fn watch(broker: Broker, topics: Vec<String>) -> Watermarks {
+        let known: Arc<Mutex<Ends>> = Arc::default();
+        let asking = tokio::spawn(ask_again(broker, topics.into(), known.clone()));
+        Watermarks { known, _asking: AbortOnDropHandle::new(asking) }
+    }
+
+    /// How many offsets of a topic lie behind the next one of each partition; a partition without
+    /// is read from its beginning. None where Kafka has not told where the topic ends.
+    pub(super) fn behind(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Option<i64> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = |(partition, (low, high)): (&i32, &(i64, i64))| {
+            let next = next.get(partition).copied().unwrap_or(*low);
+            // the ledger may know more by now than Kafka said
+            high.saturating_sub(next.max(*low)).max(0)
+        };
+        Some(known.get(topic)?.iter().map(behind).sum())
+    }
+}
+
+async fn ask_again(broker: Broker, topics: Arc<[String]>, known: Arc<Mutex<Ends>>) {
+    // in no group: it neither joins one nor commits
+    let consumer: BaseConsumer = match broker.consumer("sluicegate").create() {
+        Ok(consumer) => consumer,
+        Err(error) => return tracing::warn!("lag is unknown: {error}"),
+    };
+    let consumer = Arc::new(consumer);
+    loop {
+        let (asked, of) = (consumer.clone(), topics.clone());
+        // it ends where the runtime does, or within a few answers' time
+        let ends = tokio::task::spawn_blocking(move || ends(&asked, &of)).await;
+        *known.lock().unwrap_or_else(PoisonError::into_inner) = ends.unwrap_or_default();
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn ends(consumer: &BaseConsumer, topics: &[String]) -> Ends {
+    let mut ends = Ends::new();
+    for topic in topics {
+        match ends_of(consumer, topic) {
+            Ok(Some(of)) => _ = ends.insert(topic.clone(), of),
+            Ok(None) => tracing::debug!(topic, "lag is unknown: there is no such topic"),
+            Err(error) => {
+                tracing::warn!(topic, "lag is unknown: {error:#}");
+                // each time-out would be as long as the first
+                break;
+            }
+        }
+    }
+    // lets go of what librdkafka has to say besides
+    while consumer.poll(Duration::ZERO).is_some() {}
+    ends
+}
+
+fn ends_of(
+    consumer: &BaseConsumer,
+    topic: &str,
+) -> anyhow::Result<Option<BTreeMap<i32, (i64, i64)>>> {
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
+    let Some(partitions) = partitions(&metadata)? else { return Ok(None) };
+    let of = |partition| Ok((partition, consumer.fetch_watermarks(topic, partition, ANSWER)?));
+    partitions.into_iter().map(of).collect::<anyhow::Result<_>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lag_is_what_the_ledger_has_not_seen_over_all_partitions() {
+        let ends = BTreeMap::from([(0, (0, 10)), (1, (5, 9)), (2, (20, 30)), (3, (0, 4))]);
+        let known = Arc::new(Mutex::new(Ends::from([("t".to_owned(), ends)])));
+        let asking = AbortOnDropHandle::new(tokio::spawn(async {}));
+        let watermarks = Watermarks { known, _asking: asking };
+        // 4; none read yet: 4; retention overtook: 10; the ledger knows more than was asked: 0
+        let next = BTreeMap::from([(0, 6), (2, 15), (3, 7)]);
+        assert_eq!(watermarks.behind("t", &next), Some(18));
+        assert_eq!(watermarks.behind("another", &next), None);
+    }
+}
