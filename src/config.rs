@@ -59,7 +59,7 @@ impl ContractArgs {
 }
 
 /// A secret given as such or in a file, whose last line's end is not part of it.
-fn secret(given: Option<&Secret>, file: Option<&PathBuf>) -> anyhow::Result<Option<Secret>> {
+pub fn secret(given: Option<&Secret>, file: Option<&PathBuf>) -> anyhow::Result<Option<Secret>> {
     let Some(file) = file else { return Ok(given.cloned()) };
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("the secret in {} can't be read", file.display()))?;

@@ -273,7 +273,7 @@ fn status(change: Change) -> Status {
 fn say(watch: &Watch<'_>, decided: &Decided) {
     let (stream, alert) = (&watch.contract.stream, &watch.alert.name);
     let Decided { dimensions, measured, .. } = decided;
-    let status = status(decided.change).name();
-    tracing::info!(stream, alert, dimensions, %measured, "alert {status}");
-    metrics::alert_changed(stream, alert, status);
+    let status = status(decided.change);
+    tracing::info!(stream, alert, dimensions, %measured, "alert {}", status.name());
+    metrics::analytics::alert_became(stream, alert, status);
 }

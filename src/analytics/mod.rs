@@ -76,7 +76,7 @@ pub async fn run(
             led = lead(&contracts, &postgres, &options, &told) => led,
             () = stop.cancelled() => break,
         };
-        metrics::analytics_leads(false);
+        metrics::analytics::leads(false);
         let delay = match led {
             Ok(()) => {
                 backoff = Backoff::for_dependencies();
@@ -92,7 +92,7 @@ pub async fn run(
             () = stop.cancelled() => {}
         }
     }
-    metrics::analytics_leads(false);
+    metrics::analytics::leads(false);
 }
 
 /// Looks for closed buckets once, for all that have closed so far; fails where another process leads.
@@ -119,7 +119,7 @@ async fn lead(
 ) -> Result<(), Failure> {
     let Some(mut leader) = within(STAND_BY, Leader::elect(postgres)).await? else { return Ok(()) };
     tracing::info!("analytics: this process looks at closed buckets");
-    metrics::analytics_leads(true);
+    metrics::analytics::leads(true);
     for contract in contracts {
         alerts::withdraw_undeclared(leader.connection(), contract, &options.targets).await?;
     }
@@ -127,7 +127,7 @@ async fn lead(
     loop {
         let began = Instant::now();
         let looked = within(STEP, look(leader.connection(), contracts, options)).await;
-        metrics::analytics_stepped(looked.is_ok(), began.elapsed());
+        metrics::analytics::step_ended(looked.is_ok(), began.elapsed());
         looked?;
         told.notify_one();
         // what was missed is not made up for: a look takes all that has closed
@@ -164,7 +164,7 @@ async fn step(
     let Some(watermark) = watermark::read(connection, contract, options.idle).await? else {
         return Ok(());
     };
-    metrics::watermark(&contract.stream, watermark);
+    metrics::analytics::watermark(&contract.stream, watermark);
     let closed = watermark - options.lateness;
     for aggregate in contract.aggregates.iter().filter(|aggregate| aggregate.declared) {
         rollup::run(connection, aggregate, closed).await?;

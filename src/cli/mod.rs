@@ -7,6 +7,7 @@ mod logging;
 mod migrate;
 mod produce;
 mod register;
+mod serve;
 mod stats;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -30,7 +31,7 @@ const GENERAL: &str = "General";
 #[command(name = "sluicegate", version, propagate_version = true, disable_help_subcommand = false)]
 #[command(
     after_help = "A stream is one file, schemas/STREAM.avsc: an Avro schema and what must hold of \
-    its events. To run one: register, migrate, produce STREAM, consume, stats, audit. A flag wins over \
+    its events. To run one: register, migrate, produce STREAM, consume, serve, stats, audit. A flag wins over \
     its environment variable, and that over sluicegate.toml. A secret belongs into a file or the \
     environment: a flag can be read in the list of processes."
 )]
@@ -63,6 +64,7 @@ enum Verb {
     Migrate(migrate::MigrateArgs),
     Produce(Box<produce::ProduceArgs>),
     Consume(Box<consume::ConsumeArgs>),
+    Serve(Box<serve::ServeArgs>),
     Stats(stats::StatsArgs),
     Audit(audit::AuditArgs),
 }
@@ -81,6 +83,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Verb::Migrate(args) => args.run(&file).await,
             Verb::Produce(args) => args.run(&file, stop_signal()?).await,
             Verb::Consume(args) => args.run(&file, stop_signal()?).await,
+            Verb::Serve(args) => args.run(&file, stop_signal()?).await,
             Verb::Stats(args) => args.run(&file).await,
             Verb::Audit(args) => args.run(&file).await,
         }

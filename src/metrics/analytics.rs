@@ -1,9 +1,11 @@
 //! What `serve` counts.
-#![expect(dead_code, reason = "analytics counts with it, which is being built")]
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::list::{ALERT_DELIVERIES, ALERT_TRANSITIONS, LEADER, STEP_DURATION, STEPS, WATERMARK};
+use crate::notify::Status;
 
 /// Whether this process is the one that makes metrics and alerts.
 pub(crate) fn leads(leader: bool) {
@@ -16,14 +18,14 @@ pub(crate) fn step_ended(ok: bool, time: Duration) {
     STEP_DURATION.histogram(&[]).record(time);
 }
 
-/// Up to when the stream's buckets are closed, in seconds since 1970.
-pub(crate) fn watermark(stream: &str, seconds: f64) {
-    WATERMARK.gauge(&[stream]).set(seconds);
+/// Up to when a stream has been read, by its events' own time.
+pub(crate) fn watermark(stream: &str, at: OffsetDateTime) {
+    WATERMARK.gauge(&[stream]).set((at - OffsetDateTime::UNIX_EPOCH).as_seconds_f64());
 }
 
-/// So many alerts of one name became `open` or `resolved`.
-pub(crate) fn alerts_became(stream: &str, alert: &str, status: &str, alerts: u64) {
-    ALERT_TRANSITIONS.counter(&[stream, alert, status]).increment(alerts);
+/// An alert became `open` or `resolved`.
+pub(crate) fn alert_became(stream: &str, alert: &str, status: Status) {
+    ALERT_TRANSITIONS.counter(&[stream, alert, status.name()]).increment(1);
 }
 
 /// How an attempt to tell a target of an alert ended.

@@ -20,7 +20,12 @@ pub use notice::{Notice, Status};
 pub use topic::AlertTopic;
 pub use webhook::Webhook;
 
-use crate::{failure::Failure, metrics, retry::Backoff, sql::for_work};
+use crate::{
+    failure::Failure,
+    metrics::{self, analytics::Delivery},
+    retry::Backoff,
+    sql::for_work,
+};
 
 /// How many are told at once.
 const CONCURRENTLY: usize = 8;
@@ -232,8 +237,8 @@ async fn settle(
 ) -> Result<bool, Failure> {
     let Claimed { outbox_id, target, attempts, notice } = claimed;
     let (stream, alert, id) = (&notice.stream, &notice.name, notice.alert_id);
-    let result = match &outcome {
-        Ok(()) => "delivered",
+    let delivery = match &outcome {
+        Ok(()) => Delivery::Delivered,
         Err(Undelivered::Away { error, .. }) => {
             let error = format!("{error:#}");
             tracing::warn!(
@@ -245,15 +250,15 @@ async fn settle(
                 error,
                 "an alert waits to be delivered"
             );
-            "failed"
+            Delivery::Failed
         }
         Err(Undelivered::Refused(error)) => {
             let error = format!("{error:#}");
             tracing::error!(stream, alert, id, target, error, "an alert is refused, and given up");
-            "given_up"
+            Delivery::GivenUp
         }
     };
-    metrics::alert_delivery(target, result);
+    metrics::analytics::told(target, delivery);
     if let Err(Undelivered::Away { retry_after, .. }) = &outcome {
         let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
         sqlx::query(

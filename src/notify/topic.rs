@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Error};
+use anyhow::{Context, Error, bail};
 use apache_avro::Schema;
 use rdkafka::{
     producer::{FutureProducer, FutureRecord},
@@ -17,8 +17,8 @@ use super::{
 use crate::{
     broker::Broker,
     codec::Encoder,
-    contract::Topic,
-    registry::{RegisterError, Registry, RegistryError},
+    contract::{Contract, Topic},
+    registry::{RegisterError, Registry, RegistryError, SubjectStrategy},
     wire::{SchemaId, frame},
 };
 
@@ -38,14 +38,20 @@ pub struct AlertTopic {
 }
 
 impl AlertTopic {
-    /// Prepares it; topic and subject are created with the first alert. `subject` gives the name of a
-    /// topic's subject.
+    /// Prepares it; topic and subject are created with the first alert. It is no stream's.
     pub fn new(
         name: &str,
-        subject: String,
+        strategy: SubjectStrategy,
         broker: Broker,
         registry: Registry,
+        contracts: &[Contract],
     ) -> anyhow::Result<AlertTopic> {
+        let streams = contracts.iter().map(|contract| (&contract.stream, &contract.topic.name));
+        let mut streams = streams.filter(|(_, topic)| *topic == name);
+        if let Some((stream, _)) = streams.next() {
+            bail!("the topic \"{name}\" is the stream \"{stream}\"'s; name another for alerts");
+        }
+        let subject = strategy.subject(name, "sluicegate.Alert");
         let producer = broker.producer().create().context("librdkafka refuses its properties")?;
         let schema = Schema::parse_str(SCHEMA)?;
         let topic = Topic { name: name.to_owned(), partitions: 1, replication: -1 };

@@ -1,0 +1,175 @@
+//! `sluicegate serve`
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Args;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    analytics::{self, AnalyticsOptions},
+    broker::Broker,
+    config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs, RegistryArgs, seconds, secret},
+    contract::Contract,
+    http::{self, Page},
+    metrics::{self, DatabaseMetrics},
+    notify::{AlertTopic, Notifier, Webhook},
+    secret::Secret,
+    tables,
+};
+
+/// Make metrics and alerts of what has landed, and serve them
+///
+/// Looks every minute at the buckets of aggregates that have closed: writes their averages, maxima and
+/// counts to the table metrics, and decides the contracts' alerts, which go to the table alerts, to a
+/// topic and to a webhook. Of several processes one does so, and another takes over when it is gone.
+/// All serve /metrics, /healthz and /readyz. Runs until SIGTERM or Ctrl-C.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The streams to look at [default: all]
+    #[arg(value_name = "STREAM")]
+    streams: Vec<String>,
+
+    /// Serve http://ADDRESS/metrics for Prometheus, and /healthz and /readyz
+    #[arg(long, env = "SLUICEGATE_SERVE_LISTEN", default_value = "127.0.0.1:9465")]
+    #[arg(value_name = "HOST:PORT")]
+    listen: SocketAddr,
+
+    /// Show at most so many series of an aggregate in /metrics: those with the most events
+    #[arg(long, default_value_t = 500, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    most_series: u32,
+
+    /// Look once, deliver what came of it, and end; serve nothing
+    #[arg(long)]
+    once: bool,
+
+    #[command(flatten)]
+    buckets: BucketArgs,
+
+    #[command(flatten)]
+    alerts: AlertArgs,
+
+    #[command(flatten)]
+    contracts: ContractArgs,
+
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+
+    #[command(flatten)]
+    postgres: PostgresArgs,
+}
+
+/// When a bucket is closed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Closing buckets")]
+struct BucketArgs {
+    /// Look so often
+    #[arg(long, env = "SLUICEGATE_EVERY", default_value = "60s", value_name = "TIME")]
+    #[arg(value_parser = seconds)]
+    every: Duration,
+
+    /// A bucket is closed so long after its end, by the events' own time
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = seconds)]
+    lateness: Duration,
+
+    /// A partition of which nothing was read for so long holds up nobody
+    #[arg(long, default_value = "2m", value_name = "TIME", value_parser = seconds)]
+    idle: Duration,
+
+    /// Where an alert was never looked at: begin so long ago
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = seconds)]
+    look_back: Duration,
+}
+
+/// Who is told of alerts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Alerts")]
+struct AlertArgs {
+    /// The topic that alerts are sent to, in Avro; created where it is missing
+    #[arg(long, env = "SLUICEGATE_ALERTS_TOPIC", default_value = "alerts", value_name = "TOPIC")]
+    alerts_topic: String,
+
+    /// Send alerts to no topic
+    #[arg(long)]
+    no_alerts_topic: bool,
+
+    /// Post alerts as JSON to this address
+    #[arg(long, env = "SLUICEGATE_ALERTS_WEBHOOK", hide_env_values = true, value_name = "URL")]
+    alerts_webhook: Option<Secret>,
+
+    /// A file with the address, which may hold a secret
+    #[arg(long, env = "SLUICEGATE_ALERTS_WEBHOOK_FILE", value_name = "FILE")]
+    alerts_webhook_file: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    pub(super) async fn run(
+        self,
+        file: &ConfigFile,
+        stop: CancellationToken,
+    ) -> anyhow::Result<ExitCode> {
+        let contracts = Arc::new(self.contracts.read(file, &self.streams)?);
+        let broker = Broker::new(self.kafka.properties(file)?)?;
+        let postgres = self.postgres.options()?;
+        let notifier = self.notifier(&postgres, &broker, &contracts)?;
+        let options = AnalyticsOptions {
+            every: self.buckets.every.max(Duration::from_millis(100)),
+            lateness: self.buckets.lateness,
+            idle: self.buckets.idle,
+            look_back: self.buckets.look_back,
+            targets: notifier.targets(),
+        };
+        tables::verify_migrated(&postgres).await?;
+        if self.once {
+            analytics::run_once(&contracts, &postgres, &options).await?;
+            let delivered = notifier.deliver_due().await?;
+            println!(
+                "{} told of alerts, {} still to be told",
+                delivered.delivered, delivered.failed
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        let process = metrics::install(&[metrics::PROCESS, metrics::SERVE])?;
+        let most_series = usize::try_from(self.most_series).unwrap_or(usize::MAX);
+        let database =
+            DatabaseMetrics::new(contracts.clone(), postgres.clone(), broker, most_series);
+        let database = Arc::new(database);
+        let page = Page::new(process).with(move || {
+            let database = database.clone();
+            async move { database.render().await }
+        });
+        let serving = http::serve(self.listen, http::routes(page), stop.clone()).await?;
+        let told = Arc::new(Notify::new());
+        tokio::join!(
+            analytics::run(contracts, postgres, options, told.clone(), stop.clone()),
+            notifier.run(told, stop),
+        );
+        serving.ended().await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn notifier(
+        &self,
+        postgres: &PgConnectOptions,
+        broker: &Broker,
+        contracts: &[Contract],
+    ) -> anyhow::Result<Notifier> {
+        let AlertArgs { alerts_topic, no_alerts_topic, alerts_webhook, alerts_webhook_file } =
+            &self.alerts;
+        let topic = if *no_alerts_topic {
+            None
+        } else {
+            let registry = self.registry.connect()?;
+            let strategy = self.registry.subject_strategy;
+            Some(AlertTopic::new(alerts_topic, strategy, broker.clone(), registry, contracts)?)
+        };
+        let webhook = secret(alerts_webhook.as_ref(), alerts_webhook_file.as_ref())?;
+        let webhook = webhook.as_ref().map(Webhook::new).transpose()?;
+        Ok(Notifier::new(postgres, topic, webhook))
+    }
+}
