@@ -41,11 +41,16 @@ pub(super) async fn step(
     loop {
         let mut transaction = connection.begin().await?;
         let from = decided_until(&mut transaction, watch, targets).await?.unwrap_or(first);
+        let mut known = known(&mut transaction, watch).await?;
+        let from = match known.is_empty() {
+            // until something happens nothing can come of it
+            true => samples::next(&mut transaction, watch, from).await?.unwrap_or(closed),
+            false => from,
+        };
         let until = closed.min(from.saturating_add(every.saturating_mul(BATCH)));
         let mut told = Vec::new();
         if until > from {
             let samples = samples::read(&mut transaction, watch, from, until).await?;
-            let mut known = known(&mut transaction, watch).await?;
             let decided = watch.decide(&mut known, &samples, from, until);
             remember(&mut transaction, watch, &known).await?;
             for decided in decided {
@@ -53,8 +58,8 @@ pub(super) async fn step(
                     told.push(decided);
                 }
             }
-            note_progress(&mut transaction, watch, until).await?;
         }
+        note_progress(&mut transaction, watch, until).await?;
         transaction.commit().await?;
         told.iter().for_each(|decided| say(watch, decided));
         if until >= closed {
@@ -147,7 +152,8 @@ async fn note_progress(
     sqlx::query(
         "INSERT INTO alert_progress (stream, name, dimensions, decided_until) \
          VALUES ($1, $2, $3, to_timestamp($4)) ON CONFLICT (stream, name) DO UPDATE \
-         SET dimensions = excluded.dimensions, decided_until = excluded.decided_until",
+         SET dimensions = excluded.dimensions, \
+         decided_until = greatest(alert_progress.decided_until, excluded.decided_until)",
     )
     .bind(&watch.contract.stream)
     .bind(&watch.alert.name)

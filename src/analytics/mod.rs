@@ -105,6 +105,7 @@ pub async fn run_once(
         anyhow::bail!("another `sluicegate serve` does this; stop it, or leave it to it");
     };
     for contract in contracts {
+        alerts::withdraw_undeclared(leader.connection(), contract, &options.targets).await?;
         step(leader.connection(), contract, options).await?;
     }
     Ok(())
@@ -188,7 +189,12 @@ pub fn statements(contract: &Contract) -> Vec<(String, String)> {
         ]
     });
     let watches = contract.alerts.iter().filter_map(|alert| Watch::new(contract, alert));
-    let samples = watches
-        .map(|watch| (format!("read buckets for {}", watch.alert.name), samples::query(&watch)));
+    let samples = watches.flat_map(|watch| {
+        let name = &watch.alert.name;
+        [
+            (format!("read buckets for {name}"), samples::query(&watch)),
+            (format!("find the next bucket for {name}"), samples::next_query(&watch)),
+        ]
+    });
     rollups.chain(samples).collect()
 }

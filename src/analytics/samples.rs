@@ -36,6 +36,26 @@ pub(super) async fn read(
     Ok(samples)
 }
 
+/// Where the first bucket with an event begins, from a moment on.
+pub(super) async fn next(
+    connection: &mut PgConnection,
+    watch: &Watch<'_>,
+    from: i64,
+) -> Result<Option<i64>, Failure> {
+    let sql = next_query(watch);
+    Ok(sqlx::query_scalar(&sql).bind(from).fetch_one(connection).await?)
+}
+
+/// The query of [`next`].
+pub(super) fn next_query(watch: &Watch<'_>) -> String {
+    let (table, bucket) = (&watch.aggregate.table, watch.aggregate.bucket_column());
+    let (table, bucket) = (quoted(table), quoted(bucket));
+    format!(
+        "SELECT extract(epoch FROM min({bucket}))::bigint FROM {table} \
+         WHERE {bucket} >= to_timestamp($1)"
+    )
+}
+
 /// The buckets between two seconds since 1970: when each begins, its series, and its numbers. The
 /// aggregate may have more dimensions than the alert.
 pub(super) fn query(watch: &Watch<'_>) -> String {

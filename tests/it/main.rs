@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nobody depends on a test")]
 
 mod access;
+mod analytics;
 mod audit;
 mod audited_aggregates;
 mod avro;

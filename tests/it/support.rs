@@ -112,6 +112,14 @@ impl Fixture {
         format!("{}.readings", self.prefix)
     }
 
+    /// A topic for alerts of this test's own.
+    #[allow(dead_code, reason = "tests/chaos does without")]
+    pub fn alerts_topic(&mut self) -> String {
+        let topic = format!("{}.alerts", self.prefix);
+        self.topics.push(topic.clone());
+        topic
+    }
+
     /// The program, with this corner in its environment.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
@@ -381,6 +389,16 @@ impl Fixture {
         })
     }
 
+    /// How Postgres goes about a statement, which it does not run.
+    #[allow(dead_code, reason = "tests/chaos does without")]
+    pub fn explain(&self, sql: &str) -> Json {
+        let sql = format!("EXPLAIN (FORMAT JSON) {sql}");
+        self.runtime.block_on(async {
+            let mut connection = self.connect().await;
+            sqlx::query_scalar(&sql).fetch_one(&mut connection).await.unwrap()
+        })
+    }
+
     /// The one number that a query gives.
     pub fn number(&self, query: &str) -> i64 {
         let sql = format!("SELECT ({query})::bigint");
@@ -596,6 +614,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Where it serves HTTP, as it has logged; waits until it has.
+    #[allow(dead_code, reason = "tests/chaos does without")]
+    #[track_caller]
+    pub fn address(&mut self) -> String {
+        self.wait_for_log("serving http://");
+        let log = self.log();
+        let (_, rest) = log.split_once("serving http://").unwrap();
+        rest.split('/').next().unwrap().to_owned()
+    }
+
     /// SIGKILL: nothing is finished, nothing is committed.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
