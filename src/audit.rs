@@ -13,7 +13,6 @@
 //! | the dead-letter topic's records, against rows that left the outbox | after | they were there |
 //! | the same, against rows that are missing | before | their rows were there |
 
-mod buckets;
 mod copies;
 mod figures;
 mod judge;

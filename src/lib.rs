@@ -26,6 +26,7 @@
 //! | [`analytics`] | every minute: metrics of closed buckets, and alerts over them |
 //! | [`notify`] | alerts onto their topic and to a webhook |
 //! | [`stats`] | what a person asks afterwards |
+//! | [`aggregates`] | whether they are what the rows make |
 //! | [`audit`] | whether nothing is missing |
 //! | [`metrics`], [`http`] | what the pipeline does, as Prometheus reads it; where it is read |
 //! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
@@ -91,6 +92,8 @@ pub mod analytics;
 pub mod notify;
 
 pub mod stats;
+
+pub mod aggregates;
 
 pub mod audit;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, Postgres, Transaction, postgres::PgConnectOptions};
 
 use crate::{failure::Failure, tls};
 
@@ -77,6 +77,29 @@ pub fn said(error: &sqlx::Error) -> String {
         sqlx::Error::Tls(error) | sqlx::Error::Configuration(error) => error.to_string(),
         other => other.to_string(),
     }
+}
+
+/// Begins a transaction that reads, and sees what was there when it began to; times are in UTC.
+pub async fn begin_snapshot(
+    connection: &mut PgConnection,
+) -> sqlx::Result<Transaction<'_, Postgres>> {
+    connection
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'")
+        .await
+}
+
+/// Why our tables can't be read. What is missing is what most often is the matter.
+pub fn unreadable(error: sqlx::Error) -> anyhow::Error {
+    let hint = match &error {
+        // a table or a column
+        sqlx::Error::Database(database)
+            if database.code().is_some_and(|code| matches!(&*code, "42P01" | "42703")) =>
+        {
+            "; `sluicegate migrate` creates what is missing"
+        }
+        _ => "",
+    };
+    anyhow!("{}{hint}", said(&error))
 }
 
 /// A name in double quotes, whatever it holds.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{buckets::Buckets, copies::Compared};
+use super::copies::Compared;
+use crate::aggregates::Buckets;
 
 /// A topic and one of its partitions.
 pub(super) type Place = (String, i32);

@@ -7,7 +7,7 @@ use super::{
     figures::{Entry, Figures, PartitionFigures, Place},
     report::{Check, Checked, Finding, State, StreamAudit},
 };
-use crate::sql::quoted;
+use crate::{aggregates::counted, sql::quoted};
 
 /// Judges one stream; in one that is `drained` nothing may still be on its way.
 pub(super) fn judge(figures: &Figures, drained: bool) -> StreamAudit {
@@ -118,23 +118,12 @@ impl Judge<'_> {
         let mut kept = 0;
         for buckets in &self.figures.buckets {
             kept += buckets.kept;
-            let table = quoted(&buckets.table);
-            if buckets.differing > 0 {
-                let what = counted(buckets.differing, "bucket");
-                let said = format!(
-                    "{what} of {table} not what the rows of {} make; to make it again: DROP TABLE \
-                     {table}; and `sluicegate migrate`",
-                    quoted(&self.figures.table)
-                );
+            if let Some(said) = buckets.difference() {
                 let examples = buckets.first.clone();
                 let finding = of(Check::Aggregates, State::Gap, said);
                 self.find(Finding { examples, ..finding });
             }
-            if !buckets.late.is_empty() {
-                let columns = buckets.late.join(", ");
-                let said = format!(
-                    "not compared, as they count from when they were added to {table}: {columns}"
-                );
+            if let Some(said) = buckets.note() {
                 self.find(of(Check::Aggregates, State::Note, said));
             }
         }
@@ -281,10 +270,6 @@ fn at(
         to: Some(to),
         ..of(check, state, said.into())
     }
-}
-
-fn counted(count: i64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn count(count: usize) -> i64 {

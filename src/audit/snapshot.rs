@@ -1,19 +1,19 @@
 //! What Postgres says, all of one moment.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::anyhow;
 use futures::TryStreamExt;
-use sqlx::{FromRow, PgConnection, Row as _};
+use sqlx::{FromRow, PgConnection, Postgres, Row as _, Transaction};
 
 use super::{
-    buckets::{self, Buckets},
     copies::{Letter, Letters, PRINT, Print},
     figures::{DeadLetters, Entry, Gap, PartitionFigures, Place},
 };
 use crate::{
-    contract::{Aggregate, Contract},
-    sql::{quoted, said},
+    aggregates::{self, Buckets},
+    contract::Contract,
+    sql::{begin_snapshot, quoted, unreadable},
 };
 
 /// The topics whose offsets a stream accounts for: the contract's, and those from before it was
@@ -40,18 +40,17 @@ pub(super) async fn accept_gaps(
 
 /// A transaction that reads, and sees what was there when it began to.
 pub(super) struct Snapshot<'c> {
-    connection: &'c mut PgConnection,
+    transaction: Transaction<'c, Postgres>,
 }
 
 impl Snapshot<'_> {
     pub(super) async fn begin(connection: &mut PgConnection) -> anyhow::Result<Snapshot<'_>> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'";
-        sqlx::raw_sql(begin).execute(&mut *connection).await.map_err(unreadable)?;
-        Ok(Snapshot { connection })
+        let transaction = begin_snapshot(connection).await.map_err(unreadable)?;
+        Ok(Snapshot { transaction })
     }
 
     pub(super) async fn end(self) -> anyhow::Result<()> {
-        sqlx::raw_sql("COMMIT").execute(self.connection).await.map(drop).map_err(unreadable)
+        self.transaction.commit().await.map_err(unreadable)
     }
 
     /// What the ledger and `dlq_events` say of each partition.
@@ -83,42 +82,20 @@ impl Snapshot<'_> {
     pub(super) async fn gaps(&mut self, contract: &Contract) -> anyhow::Result<Vec<Gap>> {
         let sql = "SELECT *, accepted_at IS NOT NULL AS accepted FROM ledger_gaps \
                    WHERE stream = $1 ORDER BY topic, partition, first_offset";
-        let gaps = sqlx::query_as(sql).bind(&contract.stream).fetch_all(&mut *self.connection);
+        let gaps = sqlx::query_as(sql).bind(&contract.stream).fetch_all(&mut *self.transaction);
         gaps.await.map_err(unreadable)
     }
 
     /// How many rows have landed.
     pub(super) async fn rows(&mut self, contract: &Contract) -> anyhow::Result<i64> {
-        self.count(&contract.table).await
+        let sql = format!("SELECT count(*) FROM {}", quoted(&contract.table));
+        let count = sqlx::query_scalar(&sql).fetch_one(&mut *self.transaction);
+        count.await.map_err(unreadable)
     }
 
     /// Each aggregate, held against the table.
     pub(super) async fn buckets(&mut self, contract: &Contract) -> anyhow::Result<Vec<Buckets>> {
-        let mut all = Vec::new();
-        for aggregate in &contract.aggregates {
-            let kept = self.count(&aggregate.table).await?;
-            let late = self.late(aggregate).await?;
-            let sql = &buckets::differing(contract, aggregate, &late);
-            let rows = sqlx::query(sql).fetch_all(&mut *self.connection).await;
-            let rows = rows.map_err(unreadable)?;
-            let (differing, first) = buckets::described(aggregate, &rows).map_err(unreadable)?;
-            all.push(Buckets { table: aggregate.table.clone(), kept, differing, first, late });
-        }
-        Ok(all)
-    }
-
-    /// The columns of an aggregate that came later, as far as they are there.
-    async fn late(&mut self, aggregate: &Aggregate) -> anyhow::Result<Vec<String>> {
-        let sql = "SELECT attname::text, attnotnull FROM pg_attribute \
-                   WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0";
-        let columns = sqlx::query_as(sql).bind(&aggregate.table).fetch_all(&mut *self.connection);
-        let columns: Vec<(String, bool)> = columns.await.map_err(unreadable)?;
-        let names = |only: bool| -> BTreeSet<String> {
-            columns.iter().filter(|(_, set)| *set || !only).map(|(name, _)| name.clone()).collect()
-        };
-        let (all, not_null) = (names(false), names(true));
-        let late = buckets::late(aggregate, &not_null);
-        Ok(late.into_iter().filter(|column| all.contains(column)).collect())
+        aggregates::compare(&mut self.transaction, contract).await.map_err(unreadable)
     }
 
     /// What tells one dead letter's copy from another's.
@@ -129,7 +106,7 @@ impl Snapshot<'_> {
              FROM dlq_events AS letter WHERE stream = $1 ORDER BY topic, partition"
         );
         let query = sqlx::query(&sql).bind(&contract.stream);
-        let mut rows = query.fetch(&mut *self.connection);
+        let mut rows = query.fetch(&mut *self.transaction);
         let mut letters: Letters = BTreeMap::new();
         let mut current: Option<(Place, HashMap<i64, Letter>)> = None;
         while let Some(row) = rows.try_next().await.map_err(unreadable)? {
@@ -151,19 +128,13 @@ impl Snapshot<'_> {
         Ok(letters)
     }
 
-    async fn count(&mut self, table: &str) -> anyhow::Result<i64> {
-        let sql = format!("SELECT count(*) FROM {}", quoted(table));
-        let count = sqlx::query_scalar(&sql).fetch_one(&mut *self.connection);
-        count.await.map_err(unreadable)
-    }
-
     /// Rows that begin with topic and partition.
     async fn by_place<T: for<'r> FromRow<'r, sqlx::postgres::PgRow>>(
         &mut self,
         contract: &Contract,
         sql: &'static str,
     ) -> anyhow::Result<Vec<(Place, T)>> {
-        let rows = sqlx::query(sql).bind(&contract.stream).fetch_all(&mut *self.connection).await;
+        let rows = sqlx::query(sql).bind(&contract.stream).fetch_all(&mut *self.transaction).await;
         let place = |row: &sqlx::postgres::PgRow| {
             Ok(((row.try_get(0)?, row.try_get(1)?), T::from_row(row)?))
         };
@@ -176,18 +147,4 @@ where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
     row.try_get(column).map_err(unreadable)
-}
-
-/// What is missing is what most often is the matter.
-fn unreadable(error: sqlx::Error) -> anyhow::Error {
-    let hint = match &error {
-        // a table or a column
-        sqlx::Error::Database(database)
-            if database.code().is_some_and(|code| matches!(&*code, "42P01" | "42703")) =>
-        {
-            "; `sluicegate migrate` creates what is missing"
-        }
-        _ => "",
-    };
-    anyhow!("{}{hint}", said(&error))
 }

@@ -17,7 +17,7 @@ use crate::{
 const GAP: u8 = 1;
 
 /// Exit code: it could not be found out. A wrong command line has the same.
-const UNKNOWN: u8 = 2;
+pub(super) const UNKNOWN: u8 = 2;
 
 /// Prove that nothing was lost, or name what is missing
 ///

@@ -1,5 +1,6 @@
 //! The command line: one verb a role, each in a file of its own.
 
+mod aggregates;
 mod audit;
 mod check;
 mod consume;
@@ -67,6 +68,7 @@ enum Verb {
     Serve(Box<serve::ServeArgs>),
     Stats(stats::StatsArgs),
     Audit(audit::AuditArgs),
+    Aggregates(aggregates::AggregatesArgs),
 }
 
 /// Runs the program; gives its exit code.
@@ -86,6 +88,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Verb::Serve(args) => args.run(&file, stop_signal()?).await,
             Verb::Stats(args) => args.run(&file).await,
             Verb::Audit(args) => args.run(&file).await,
+            Verb::Aggregates(args) => args.run(&file).await,
         }
     });
     // what librdkafka and OpenSSL hold is let go of before the process takes them down; a read of

@@ -77,29 +77,30 @@ fn scalar(key: &str, value: &toml::Value) -> anyhow::Result<Secret> {
 pub fn with_defaults(mut command: Command, file: &ConfigFile) -> anyhow::Result<Command> {
     for (key, value) in &file.flags {
         let value = value.expose();
-        // the file can't say where it is
-        let named = |arg: &&Arg| arg.get_long() == Some(key) && key != "config";
-        let is_flag = |arg: &&Arg| named(arg) && arg.get_action().takes_values();
-        let id_in = |command: &Command| -> Option<clap::Id> {
-            command.get_arguments().find(is_flag).map(|arg| arg.get_id().clone())
-        };
-        let of_all = id_in(&command);
-        let verbs = command.get_subcommands();
-        let of_verbs: Vec<(String, clap::Id)> =
-            verbs.filter_map(|verb| Some((verb.get_name().to_owned(), id_in(verb)?))).collect();
-        if of_all.is_none() && of_verbs.is_empty() {
+        let mut found = false;
+        command = with_default(command, key, value, &mut found);
+        if !found {
             bail!(
                 "\"{key}\" is not a flag that takes a value; see `sluicegate help VERB` for their names"
             );
         }
-        if let Some(id) = of_all {
-            command = default(command, id, value);
-        }
-        for (verb, id) in of_verbs {
-            command = command.mut_subcommand(verb, |verb| default(verb, id, value));
-        }
     }
     Ok(command)
+}
+
+/// Gives a flag a default in a command and in those below it, where they have it; notes whether any
+/// has.
+fn with_default(command: Command, key: &str, value: &str, found: &mut bool) -> Command {
+    // the file can't say where it is
+    let named = |arg: &&Arg| arg.get_long() == Some(key) && key != "config";
+    let is_flag = |arg: &&Arg| named(arg) && arg.get_action().takes_values();
+    let id = command.get_arguments().find(is_flag).map(|arg| arg.get_id().clone());
+    *found |= id.is_some();
+    let command = match id {
+        Some(id) => default(command, id, value),
+        None => command,
+    };
+    command.mut_subcommands(|verb| with_default(verb, key, value, found))
 }
 
 /// Gives one flag a default, which a flag or a variable that excludes it takes away again: a
@@ -143,6 +144,19 @@ mod tests {
         };
         assert_eq!(batch(&["sluicegate", "consume"]), "7");
         assert_eq!(batch(&["sluicegate", "consume", "--batch-rows", "9"]), "9");
+    }
+
+    #[test]
+    fn a_verb_below_a_verb_has_its_flags_from_the_file_too() {
+        let file = ConfigFile::parse("database-url = \"here\"").unwrap();
+        let verify = Command::new("verify").arg(Arg::new("url").long("database-url"));
+        let command =
+            Command::new("sluicegate").subcommand(Command::new("aggregates").subcommand(verify));
+        let command = with_defaults(command, &file).unwrap();
+        let matches = command.try_get_matches_from(["sluicegate", "aggregates", "verify"]).unwrap();
+        let (_, aggregates) = matches.subcommand().unwrap();
+        let (_, verify) = aggregates.subcommand().unwrap();
+        assert_eq!(verify.get_one::<String>("url").unwrap(), "here");
     }
 
     #[test]

@@ -5,6 +5,9 @@ use crate::{
     sql::{quoted, quoted_list},
 };
 
+/// What [`grouped`] calls the event's time.
+const TIME: &str = "sluicegate_time";
+
 /// Adds the rows of `from`, named `fresh`, to an aggregate, in the order of its keys.
 pub(super) fn add(contract: &Contract, aggregate: &Aggregate, from: &str) -> String {
     merge(aggregate, &grouped(contract, aggregate, from))
@@ -117,16 +120,29 @@ fn same(rows: &str, column: &Column) -> String {
     format!("{rows}.{name} {equals} touched.{name}")
 }
 
-/// The table's rows, named `fresh`, summed up by an aggregate's keys.
+/// The table's rows, named `fresh`, summed up by an aggregate's keys. A window finds the newest ones:
+/// it needs no more memory for a bucket of many rows than for one of few, as an array would.
 fn grouped(contract: &Contract, aggregate: &Aggregate, from: &str) -> String {
+    let (keys, time) = (key_values(contract, aggregate, "fresh"), event_time(contract, "fresh"));
+    let newest = aggregate.of.iter().enumerate().map(|(index, of)| {
+        let (of, newest) = (quoted(&of.name), newest(index));
+        format!("max({time}) FILTER (WHERE fresh.{of} IS NOT NULL) OVER bucket AS {newest}")
+    });
+    let columns = ["fresh.*".to_owned(), format!("{time} AS {TIME}")];
+    let columns: Vec<String> = columns.into_iter().chain(newest).collect();
     let values: Vec<String> = sums(aggregate).into_iter().map(|sum| sum.value).collect();
     format!(
-        "SELECT {}, {} FROM {from} WHERE {} IS NOT NULL GROUP BY {}",
-        key_values(contract, aggregate, "fresh"),
+        "SELECT {keys}, {} FROM (SELECT {} FROM {from} WHERE {time} IS NOT NULL \
+         WINDOW bucket AS (PARTITION BY {keys})) AS fresh GROUP BY {}",
         values.join(", "),
-        event_time(contract, "fresh"),
+        columns.join(", "),
         key_positions(aggregate)
     )
+}
+
+/// What [`grouped`] calls the time of the newest row of a bucket that has a field of `of`.
+fn newest(index: usize) -> String {
+    format!("sluicegate_newest_{index}")
 }
 
 /// The keys' places in a list of [`key_values`].
@@ -170,11 +186,12 @@ fn sums(aggregate: &Aggregate) -> Vec<Sum> {
         Sum { column, kind: ColumnType::Bigint, nullable: false, value, merged }
     };
     let mut sums = vec![count("count", "*")];
-    for of in &aggregate.of {
+    for (index, of) in aggregate.of.iter().enumerate() {
         let (from, nullable) = (format!("fresh.{}", quoted(&of.name)), of.nullable);
         if nullable {
             sums.push(count(&format!("{}_count", of.name), &from));
         }
+        sums.extend(last(of, index));
         let column = quoted(&format!("{}_sum", of.name));
         let kind = of.kind.sum();
         // a sum over nothing but nulls is null, and null plus a number would be null
@@ -196,6 +213,37 @@ fn sums(aggregate: &Aggregate) -> Vec<Sum> {
         }
     }
     sums
+}
+
+/// The value of the newest event, and that event's time. Of equal times the greater value stands, so
+/// that the order in which events land does not matter.
+///
+/// They come before the sum: where they came later, `ALTER TABLE` put them behind it, and by that the
+/// audit knows them.
+fn last(of: &Column, index: usize) -> [Sum; 2] {
+    let (from, newest, nullable) = (quoted(&of.name), newest(index), of.nullable);
+    let (last, at) =
+        (quoted(&format!("{}_last", of.name)), quoted(&format!("{}_last_at", of.name)));
+    [
+        Sum {
+            kind: of.kind.clone(),
+            nullable,
+            value: format!("max(fresh.{from}) FILTER (WHERE fresh.{TIME} = fresh.{newest})"),
+            merged: format!(
+                "CASE WHEN excluded.{at} > kept.{at} OR kept.{at} IS NULL THEN excluded.{last} \
+                 WHEN excluded.{at} = kept.{at} THEN greatest(kept.{last}, excluded.{last}) \
+                 ELSE kept.{last} END"
+            ),
+            column: last,
+        },
+        Sum {
+            kind: ColumnType::TimestampTz,
+            nullable,
+            value: format!("max(fresh.{newest})"),
+            merged: format!("greatest(kept.{at}, excluded.{at})"),
+            column: at,
+        },
+    ]
 }
 
 /// The bucket and the dimensions, as an aggregate's table names them.

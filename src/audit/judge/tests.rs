@@ -1,11 +1,11 @@
 use super::{
     super::{
-        buckets::Buckets,
         copies::Compared as Copies,
         figures::{DeadLetters, Gap, Log},
     },
     *,
 };
+use crate::aggregates::Buckets;
 
 /// One partition, whose offsets 10 to 29 are accounted for and all that the log has.
 fn complete() -> Figures {

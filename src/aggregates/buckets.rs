@@ -1,6 +1,4 @@
-//! Aggregates held against the table's rows, bucket by bucket, by Postgres itself.
-
-use std::collections::BTreeSet;
+//! The query that holds an aggregate against the rows bucket by bucket, and what it says.
 
 use sqlx::Row as _;
 
@@ -17,30 +15,25 @@ const MOST_SHOWN: i64 = 3;
 /// the order.
 const PRECISION: &str = "1e-9";
 
-/// One aggregate against its stream's table.
-#[derive(Debug, Default)]
-pub(super) struct Buckets {
-    pub(super) table: String,
-    /// How many it has.
-    pub(super) kept: i64,
-    /// How many differ.
-    pub(super) differing: i64,
-    /// The first of these.
-    pub(super) first: Vec<String>,
-    /// Columns that were added later, and count from then on.
-    pub(super) late: Vec<String>,
-}
-
-/// The columns of an aggregate that were added to a table that was there: those of a sum whose
-/// first column may be null, as `migrate` creates it only then.
-pub(super) fn late(aggregate: &Aggregate, not_null: &BTreeSet<String>) -> Vec<String> {
-    let first = |of: &Column| match of.nullable {
-        true => format!("{}_count", of.name),
-        false => format!("{}_sum", of.name),
+/// The columns of an aggregate that were added to a table that was there: all of a field whose first
+/// number may be null, as `migrate` creates it only then; and the last value where it stands behind
+/// the sum, before which `migrate` creates it. `columns` are the table's in their order, and whether
+/// they must not be null.
+pub(super) fn late(aggregate: &Aggregate, columns: &[(String, bool)]) -> Vec<String> {
+    let place = |name: &str| columns.iter().position(|(column, _)| column == name);
+    let not_null = |name: &str| columns.iter().any(|(column, set)| *set && column == name);
+    let of_field = |of: &Column| {
+        let name = |what: &str| format!("{}_{what}", of.name);
+        let first = name(if of.nullable { "count" } else { "sum" });
+        let late: &[&str] = match () {
+            () if !not_null(&first) => &["count", "last", "last_at", "sum", "min", "max"],
+            () if place(&name("last")) > place(&name("sum")) => &["last", "last_at"],
+            () => &[],
+        };
+        late.iter().map(|what| name(what)).collect::<Vec<_>>()
     };
-    let late = aggregate.of.iter().filter(|of| !not_null.contains(&first(of)));
-    late.flat_map(|of| ["count", "sum", "min", "max"].map(|what| format!("{}_{what}", of.name)))
-        .collect()
+    let late = aggregate.of.iter().flat_map(of_field);
+    late.filter(|column| place(column).is_some()).collect()
 }
 
 /// The query whose rows [`described`] reads: for the first buckets that differ the number of all

@@ -1,0 +1,79 @@
+//! `sluicegate aggregates`
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{audit::UNKNOWN, logging};
+use crate::{
+    aggregates::{Report, render, verify},
+    config::{ConfigFile, ContractArgs, PostgresArgs},
+};
+
+/// Exit code: something differs.
+const DIFFERENCE: u8 = 1;
+
+/// Look after the aggregates
+#[derive(Debug, Args)]
+pub(super) struct AggregatesArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Verify(VerifyArgs),
+}
+
+/// Make every aggregate again from the rows, and name the buckets that differ
+///
+/// Needs Postgres only, and consumers may go on meanwhile. Each table is read once for each of its
+/// aggregates; nothing is changed. The exit code is 0 if all are equal, 1 if anything differs, and 2
+/// if that could not be found out.
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// The streams whose aggregates are verified [default: all]
+    #[arg(value_name = "STREAM")]
+    streams: Vec<String>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    contracts: ContractArgs,
+
+    #[command(flatten)]
+    postgres: PostgresArgs,
+}
+
+impl AggregatesArgs {
+    pub(super) async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
+        match self.verb {
+            Verb::Verify(args) => args.run(file).await,
+        }
+    }
+}
+
+impl VerifyArgs {
+    async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
+        let report = match self.verify(file).await {
+            Ok(report) => report,
+            Err(error) => {
+                logging::error(&error);
+                return Ok(ExitCode::from(UNKNOWN));
+            }
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            println!("{}", render(&report));
+        }
+        Ok(if report.equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENCE) })
+    }
+
+    async fn verify(&self, file: &ConfigFile) -> anyhow::Result<Report> {
+        let contracts = self.contracts.read(file, &self.streams)?;
+        verify(&contracts, &self.postgres.options()?).await
+    }
+}
