@@ -148,7 +148,8 @@ pub fn render(report: &Report) -> String {
     let differing = report.aggregates.iter().map(|buckets| buckets.differing).sum();
     text.push_str(&match differing {
         0 => "every bucket is what the rows make".to_owned(),
-        differing => format!("{} not what the rows make", counted(differing, "bucket")),
+        1 => "1 bucket is not what the rows make".to_owned(),
+        differing => format!("{differing} buckets are not what the rows make"),
     });
     text
 }
@@ -156,4 +157,46 @@ pub fn render(report: &Report) -> String {
 /// A number of things.
 pub(crate) fn counted(count: i64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_and_what_was_not_compared_is_below_the_table() {
+        let equal = Buckets {
+            stream: "readings".into(),
+            rows_of: "readings".into(),
+            table: "agg_readings_minute".into(),
+            kept: 12_345,
+            late: vec!["value_last".into(), "value_last_at".into()],
+            ..Buckets::default()
+        };
+        let differing = Buckets {
+            stream: "events".into(),
+            rows_of: "raw_events".into(),
+            table: "agg_events_minute".into(),
+            kept: 3,
+            differing: 2,
+            first: vec!["minute 1: is missing".into(), "minute 2: is missing".into()],
+            late: Vec::new(),
+        };
+        let report = Report { equal: false, aggregates: vec![equal, differing] };
+        insta::assert_snapshot!(render(&report), @r#"
+        ┌──────────────────────────────────────────────────────┐
+        │ stream     aggregate             buckets   differing │
+        ╞══════════════════════════════════════════════════════╡
+        │ readings   agg_readings_minute     12345           0 │
+        │ events     agg_events_minute           3           2 │
+        └──────────────────────────────────────────────────────┘
+        readings: not compared, as they count from when they were added to "agg_readings_minute": value_last, value_last_at
+        events: 2 buckets of "agg_events_minute" not what the rows of "raw_events" make; to make it again: DROP TABLE "agg_events_minute"; and `sluicegate migrate`
+          minute 1: is missing
+          minute 2: is missing
+        2 buckets are not what the rows make
+        "#);
+        let nothing = Report { equal: true, aggregates: Vec::new() };
+        assert!(render(&nothing).ends_with("every bucket is what the rows make"));
+    }
 }

@@ -157,3 +157,40 @@ fn differs(sums: &[Column], n: usize) -> String {
          ELSE true END"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The late columns of a table with these columns, of which those with a `!` must not be null.
+    fn late_of(columns: &str) -> String {
+        let column = |name: &str, nullable| {
+            let name = name.to_owned();
+            Column { name, kind: ColumnType::Double, nullable }
+        };
+        let every = serde_json::from_str("\"1m\"").unwrap();
+        let of = vec![column("a", false), column("b", true)];
+        let aggregate = Aggregate { table: "agg".into(), every, by: Vec::new(), of };
+        let columns = columns
+            .split(' ')
+            .map(|column| (column.trim_end_matches('!').to_owned(), column.ends_with('!')));
+        late(&aggregate, &columns.collect::<Vec<_>>()).join(" ")
+    }
+
+    #[test]
+    fn columns_that_a_table_got_later_are_told_by_null_and_place() {
+        let a = "a_last! a_last_at! a_sum! a_min! a_max!";
+        let b = "b_count! b_last b_last_at b_sum b_min b_max";
+        assert_eq!(late_of(&format!("minute! count! {a} {b}")), "");
+        // in which order the fields are is all the same
+        assert_eq!(late_of(&format!("minute! count! {b} {a}")), "");
+        let b_later = b.replace('!', "");
+        assert_eq!(late_of(&format!("minute! count! {a} {b_later}")), b_later);
+        let before = "a_sum! a_min! a_max! b_count! b_sum b_min b_max";
+        let last = "a_last a_last_at b_last b_last_at";
+        assert_eq!(late_of(&format!("minute! count! {before} {last}")), last);
+        let before = "a_sum! a_min! a_max!";
+        let later = late_of(&format!("minute! count! {before} a_last a_last_at {b_later}"));
+        assert_eq!(later, format!("a_last a_last_at {b_later}"));
+    }
+}

@@ -13,7 +13,7 @@ use crate::{
 /// Exit code: something differs.
 const DIFFERENCE: u8 = 1;
 
-/// Look after the aggregates
+/// Hold the aggregates against the rows that they are made of
 #[derive(Debug, Args)]
 pub(super) struct AggregatesArgs {
     #[command(subcommand)]

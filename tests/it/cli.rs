@@ -21,6 +21,8 @@ fn every_verb_explains_itself() {
     for verb in ["check", "register", "migrate", "produce", "consume", "stats", "audit"] {
         insta::assert_snapshot!(format!("help_of_{verb}"), help(&[verb]));
     }
+    insta::assert_snapshot!("help_of_aggregates", help(&["aggregates"]));
+    insta::assert_snapshot!("help_of_aggregates_verify", help(&["aggregates", "verify"]));
 }
 
 #[test]

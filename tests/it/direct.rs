@@ -87,6 +87,72 @@ fn aggregates_that_are_added_up_on_the_way_are_those_that_the_rows_make() {
     }
     assert_eq!(fixture.number("SELECT count(*) FROM readings"), 600);
     assert_complete(&fixture);
+    let fields = of.iter().flat_map(|field| [format!("{field}_last"), format!("{field}_last_at")]);
+    let kept: Vec<String> = fields.collect();
+    let newest = of.iter().map(|field| newest(field, "at")).collect::<Vec<_>>();
+    assert_eq!(
+        fixture.rows(&format!(
+            "SELECT bucket, zone, is_high, day::text, {} FROM agg_readings_7m ORDER BY 1, 2, 3, 4",
+            kept.join(", ")
+        )),
+        fixture.rows(&format!(
+            "SELECT date_bin('7m', at, '2000-01-03 00:00:00+00') AS bucket, zone, is_high, \
+             day::text, {} FROM readings WHERE at IS NOT NULL GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+            newest.join(", ")
+        ))
+    );
+}
+
+/// A field's value in the newest row that has one, of equal times the greatest, and its time.
+fn newest(field: &str, time: &str) -> String {
+    format!(
+        "(array_agg({field} ORDER BY {time} DESC, {field} DESC) \
+         FILTER (WHERE {field} IS NOT NULL))[1] AS {field}_last, \
+         max({time}) FILTER (WHERE {field} IS NOT NULL) AS {field}_last_at"
+    )
+}
+
+#[test]
+fn the_newest_value_is_the_same_however_the_events_are_ordered_and_by_either_way() {
+    let mut contract = readings();
+    contract["fields"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "level", "type": ["null", "long"]}));
+    contract["sluicegate"]["aggregates"] =
+        json!([{"every": "1h", "by": ["device"], "of": ["value", "level"]}]);
+    let fixture = Fixture::with_stream(contract);
+    // four moments, so that there are equal ones within a batch and in different ones
+    let event = |n: u64| {
+        let level = if n % 4 == 3 { Json::Null } else { json!(n as i64 * 7 % 11 - 5) };
+        let (device, at) = (format!("d{}", n % 2), 3 - n / 7 % 4);
+        json!({"event_id": id(n), "device": device, "ts": at, "value": n * 13 % 17, "level": level})
+    };
+    let assert_newest = || {
+        let kept = "SELECT device, value_last, value_last_at, level_last, level_last_at \
+                    FROM agg_readings_hour ORDER BY device";
+        let (value, level) = (newest("value", "ts"), newest("level", "ts"));
+        let made = format!("SELECT device, {value}, {level} FROM readings GROUP BY 1 ORDER BY 1");
+        assert_eq!(fixture.rows(kept), fixture.rows(&made));
+    };
+    // the device has no level yet
+    fixture.produce("readings", &[event(3)]);
+    assert_eq!(drain(&fixture), ["direct"]);
+    assert_eq!(
+        fixture.number("SELECT count(*) FROM agg_readings_hour WHERE level_last IS NULL"),
+        1
+    );
+    assert_newest();
+    for numbers in [40..60, 4..40, 60..64] {
+        fixture.produce("readings", &numbers.map(event).collect::<Vec<_>>());
+        assert_eq!(drain(&fixture), ["direct"]);
+        assert_newest();
+    }
+    // no longer remembered, most of it
+    fixture.produce("readings", &(20..80).rev().map(event).collect::<Vec<_>>());
+    assert_eq!(drain(&fixture), ["staged"]);
+    assert_newest();
+    assert_complete(&fixture);
 }
 
 #[test]

@@ -132,13 +132,17 @@ fn assert_stands(fixture: &Fixture, standing: &[Json], events: usize) {
     );
     assert_eq!(kept, standing);
     let aggregates = fixture.rows(
-        "SELECT minute, zone, count, value_count, value_sum, value_min, value_max \
+        "SELECT minute, zone, count, value_count, value_sum, value_min, value_max, value_last, \
+         value_last_at \
          FROM agg_readings_minute ORDER BY minute, zone",
     );
     let anew = fixture.rows(
         "SELECT date_trunc('minute', ts) AS minute, zone, count(*) AS count, \
          count(value) AS value_count, sum(value) AS value_sum, min(value) AS value_min, \
-         max(value) AS value_max FROM readings GROUP BY 1, 2 ORDER BY 1, 2",
+         max(value) AS value_max, (array_agg(value ORDER BY ts DESC, value DESC) \
+         FILTER (WHERE value IS NOT NULL))[1] AS value_last, \
+         max(ts) FILTER (WHERE value IS NOT NULL) AS value_last_at \
+         FROM readings GROUP BY 1, 2 ORDER BY 1, 2",
     );
     assert_eq!(aggregates, anew);
     let ledger = fixture.ledger();

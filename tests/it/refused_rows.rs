@@ -113,7 +113,8 @@ fn account_is_right(fixture: &Fixture) {
     assert_eq!(fixture.rows(lost), Vec::<serde_json::Value>::new());
     let recomputed = format!(
         "SELECT date_trunc('minute', ts) AS minute, device, count(*) AS count, sum(value) AS value_sum, \
-         min(value) AS value_min, max(value) AS value_max {landed} GROUP BY 1, 2 ORDER BY 1, 2"
+         min(value) AS value_min, max(value) AS value_max, max(ts) AS value_last_at, \
+         (array_agg(value ORDER BY ts DESC, value DESC))[1] AS value_last {landed} GROUP BY 1, 2 ORDER BY 1, 2"
     );
     let kept = fixture.rows("SELECT * FROM agg_readings_minute ORDER BY minute, device");
     assert_eq!(kept, fixture.rows(&recomputed));

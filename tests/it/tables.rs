@@ -16,6 +16,7 @@ fn migrate_creates_every_table_once() {
     -- migration V3__gaps_and_breakers
     -- migration V4__same_dead_letter
     -- migration V5__dlq_outbox
+    -- migration V6__analytics
     CREATE TABLE "readings" (
         "event_id" uuid NOT NULL,
         "device" text NOT NULL,
@@ -29,6 +30,8 @@ fn migrate_creates_every_table_once() {
         "minute" timestamp with time zone NOT NULL,
         "device" text NOT NULL,
         "count" bigint NOT NULL,
+        "value_last" double precision NOT NULL,
+        "value_last_at" timestamp with time zone NOT NULL,
         "value_sum" double precision NOT NULL,
         "value_min" double precision NOT NULL,
         "value_max" double precision NOT NULL,

@@ -155,3 +155,39 @@ impl Number {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_number_is_the_last_one_and_of_equal_times_the_greater_in_any_order() {
+        let last = |events: &[(i64, i64)]| {
+            let mut sum = Sum::default();
+            for (time, number) in events {
+                sum.add(Number::Bigint, &number.to_be_bytes(), *time).unwrap();
+            }
+            let Total::Whole(last) = sum.last else { panic!("{sum:?}") };
+            (sum.last_at, last)
+        };
+        // before 2000, where Postgres's clock starts, too
+        let events = [(-9, 7), (-5, -3), (-5, -2), (-9, 1)];
+        for start in 0..events.len() {
+            let mut turned = events;
+            turned.rotate_left(start);
+            assert_eq!(last(&turned), (-5, -2));
+            turned.reverse();
+            assert_eq!(last(&turned), (-5, -2));
+        }
+        assert_eq!(last(&events[..1]), (-9, 7));
+    }
+
+    #[test]
+    fn where_there_is_no_number_there_is_no_last_one() {
+        let mut row = Vec::new();
+        Sum::default().put(&mut row, Number::Double, true).unwrap();
+        let null = (-1i32).to_be_bytes();
+        let none = [&8i32.to_be_bytes()[..], &0i64.to_be_bytes(), &null.repeat(5)].concat();
+        assert_eq!(row, none);
+    }
+}
