@@ -170,8 +170,8 @@ fn a_row_that_was_added_is_no_event_of_the_topic() {
     let fixture = landed();
     fixture.sql(&format!("INSERT INTO readings VALUES ('{}', 'd2', now(), 1.0, false)", id(99)));
     fixture.sql(
-        "INSERT INTO agg_readings_minute SELECT date_trunc('minute', ts), device, 1, value, \
-                 value, value FROM readings WHERE device = 'd2'",
+        "INSERT INTO agg_readings_minute SELECT date_trunc('minute', ts), device, 1, value, ts, \
+                 value, value, value FROM readings WHERE device = 'd2'",
     );
     insta::assert_snapshot!(found(&fixture), @r#"gap rows -: 1 row of "readings" not in the ledger: written by something else, or before the ledger was put back"#);
 }
