@@ -8,6 +8,8 @@ use std::{
 
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::DefaultClientContext,
+    config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult},
     types::{RDKafkaErrorCode, RDKafkaRespErr},
@@ -19,6 +21,9 @@ use crate::metrics;
 /// How long a batch that is being written is waited for when partitions are taken away.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What librdkafka calls it when a commit fails that nobody waits for.
+const COMMIT_FAILED: &str = "COMMITFAIL";
+
 /// One stream's membership.
 pub(super) struct Group {
     stream: String,
@@ -29,17 +34,19 @@ pub(super) struct Group {
 }
 
 /// Commits offsets, one a partition.
-pub(super) fn commit<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
+pub(super) fn commit(
+    consumer: &BaseConsumer<Group>,
     offsets: &BTreeMap<i32, i64>,
     mode: CommitMode,
 ) {
     if offsets.is_empty() {
         return;
     }
+    let Group { stream, topic, .. } = &**consumer.context();
+    metrics::commit_sent(stream);
     if let Err(error) = consumer.commit(&list(topic, offsets), mode) {
-        tracing::warn!(topic, %error, "offsets can't be committed; their events will be read again");
+        metrics::commit_failed(stream);
+        tracing::warn!(stream, %error, "offsets can't be committed; their events will be read again");
     }
 }
 
@@ -88,7 +95,7 @@ impl Group {
         let landed = self.progress.take_landed();
         // one that the group has thrown out may not commit any more, and would wait for the group
         if !consumer.assignment_lost() {
-            commit(consumer, &self.topic, &landed, CommitMode::Sync);
+            commit(consumer, &landed, CommitMode::Sync);
         }
         self.say(consumer.unassign());
         tracing::info!(stream = self.stream, "partitions taken away");
@@ -115,13 +122,6 @@ impl ConsumerContext for Group {
             _ => self.taken_away(consumer),
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        metrics::offsets_committed(&self.stream, result.is_ok());
-        if let Err(error) = result {
-            tracing::warn!(stream = self.stream, %error, "offsets not committed; their events will be read again");
-        }
-    }
 }
 
 impl ClientContext for Group {
@@ -131,5 +131,35 @@ impl ClientContext for Group {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
             tracing::warn!(stream = self.stream, %error, reason, "librdkafka");
         }
+    }
+
+    /// That a commit that nobody waits for has failed is said here alone: rdkafka never asks for
+    /// librdkafka's callback.
+    fn log(&self, level: RDKafkaLogLevel, what: &str, line: &str) {
+        if what == COMMIT_FAILED {
+            metrics::commit_failed(&self.stream);
+            let stream = &self.stream;
+            tracing::warn!(stream, line, "offsets not committed; their events will be read again");
+        } else {
+            DefaultClientContext.log(level, what, line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_failed_behind_our_back_is_counted_and_other_lines_are_not() {
+        let group = Group::new("s".into(), "t".into(), Arc::new(Progress::new(1)));
+        let text = metrics::shown(|| {
+            metrics::began("s");
+            for what in ["FAIL", COMMIT_FAILED] {
+                group.log(RDKafkaLogLevel::Warning, what, "Offset commit (manual) failed");
+            }
+        });
+        let failed = r#"sluicegate_offset_commits_failed_total{stream="s"} 1"#;
+        assert!(text.lines().any(|line| line == failed), "{text}");
     }
 }

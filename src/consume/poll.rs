@@ -250,7 +250,7 @@ impl Poller {
             return;
         }
         let offsets = self.stream.progress.take_landed();
-        commit(&self.consumer, self.stream.topic(), &offsets, mode);
+        commit(&self.consumer, &offsets, mode);
     }
 
     /// Whether polling has to wait because a sink task is full.

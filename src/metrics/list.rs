@@ -64,8 +64,10 @@ metrics! {
         "Dead letters that are in dlq_events, by what is wrong with them";
     PUBLISHED = Counter "sluicegate_dead_letters_published_total" {"stream"}
         "Copies of dead letters that their topic has acknowledged";
-    OFFSET_COMMITS = Counter "sluicegate_offset_commits_total" {"stream", "result"}
-        "Commits of offsets to Kafka: ok or failed; after a failed one, events are read again";
+    OFFSET_COMMITS = Counter "sluicegate_offset_commits_total" {"stream"}
+        "Commits of offsets that were sent to Kafka";
+    COMMITS_FAILED = Counter "sluicegate_offset_commits_failed_total" {"stream"}
+        "Those of them that failed; what they were to cover may be read again, and lands once";
     EXPIRED = Counter "sluicegate_expired_offsets_total" {"stream"}
         "Offsets that Kafka deleted before they were read";
     NEWEST_EVENT = Gauge "sluicegate_newest_event_timestamp_seconds" {"stream"}

@@ -92,11 +92,14 @@ fn describe_missing(text: &mut String, list: &[Metric]) {
 }
 
 #[cfg(test)]
+pub(crate) use tests::shown;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     /// What is shown after something has been counted.
-    pub(super) fn shown(count: impl FnOnce()) -> String {
+    pub(crate) fn shown(count: impl FnOnce()) -> String {
         let recorder = recorder().unwrap();
         let process = Process { handle: recorder.handle(), lists: &[PROCESS, CONSUME, SERVE] };
         ::metrics::with_local_recorder(&recorder, || {

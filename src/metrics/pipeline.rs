@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     list::{
-        BATCHES, BREAKER, DEAD_LETTERS, EXPIRED, NEWEST_EVENT, OFFSET_COMMITS, PUBLISHED,
-        RECEIVED_BYTES, RECEIVED_RECORDS, RECORDS, STAGE_DURATION, STOPPED,
+        BATCHES, BREAKER, COMMITS_FAILED, DEAD_LETTERS, EXPIRED, NEWEST_EVENT, OFFSET_COMMITS,
+        PUBLISHED, RECEIVED_BYTES, RECEIVED_RECORDS, RECORDS, STAGE_DURATION, STOPPED,
     },
     readiness,
 };
@@ -41,15 +41,14 @@ impl Timed {
 
 /// A stream begins. What it may do is there from now on, at nought: a rate needs a beginning.
 pub(crate) fn began(stream: &str) {
-    for metric in [RECEIVED_RECORDS, RECEIVED_BYTES, PUBLISHED, EXPIRED] {
+    for metric in
+        [RECEIVED_RECORDS, RECEIVED_BYTES, PUBLISHED, OFFSET_COMMITS, COMMITS_FAILED, EXPIRED]
+    {
         metric.counter(&[stream]).increment(0);
     }
     landed(stream, &Written::default());
     for way in [Way::Direct, Way::Staged] {
         BATCHES.counter(&[stream, way.name()]).increment(0);
-    }
-    for result in ["ok", "failed"] {
-        OFFSET_COMMITS.counter(&[stream, result]).increment(0);
     }
     BREAKER.gauge(&[stream]).set(0.0);
     STOPPED.gauge(&[stream]).set(0.0);
@@ -104,9 +103,14 @@ pub(crate) fn published(stream: &str, letters: usize) {
     PUBLISHED.counter(&[stream]).increment(count(letters));
 }
 
-/// Kafka took offsets that were to be committed, or did not.
-pub(crate) fn offsets_committed(stream: &str, ok: bool) {
-    OFFSET_COMMITS.counter(&[stream, if ok { "ok" } else { "failed" }]).increment(1);
+/// Offsets are on their way to Kafka.
+pub(crate) fn commit_sent(stream: &str) {
+    OFFSET_COMMITS.counter(&[stream]).increment(1);
+}
+
+/// Kafka did not take them.
+pub(crate) fn commit_failed(stream: &str) {
+    COMMITS_FAILED.counter(&[stream]).increment(1);
 }
 
 /// Kafka deleted offsets that nobody had read.
@@ -151,7 +155,7 @@ fn count<T: TryInto<u64>>(number: T) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::shown, *};
+    use super::{super::shown, *};
     use crate::{
         batch::Row,
         failure::{Rejection, Stage},
@@ -187,8 +191,8 @@ mod tests {
         sluicegate_breaker_open{stream="s"} 0
         sluicegate_dead_letters_published_total{stream="s"} 0
         sluicegate_expired_offsets_total{stream="s"} 0
-        sluicegate_offset_commits_total{stream="s",result="failed"} 0
-        sluicegate_offset_commits_total{stream="s",result="ok"} 0
+        sluicegate_offset_commits_failed_total{stream="s"} 0
+        sluicegate_offset_commits_total{stream="s"} 0
         sluicegate_received_bytes_total{stream="s"} 0
         sluicegate_received_records_total{stream="s"} 0
         sluicegate_records_total{stream="s",outcome="dead_lettered"} 0

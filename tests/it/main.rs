@@ -27,6 +27,7 @@ mod gaps;
 mod healing;
 mod idempotence;
 mod logs;
+mod metrics;
 mod other_languages;
 mod outage;
 mod producing;

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{
+    ClientContext,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::broker::{Broker, partitions};
@@ -49,10 +53,11 @@ impl Watermarks {
 
 async fn ask_again(broker: Broker, topics: Arc<[String]>, known: Arc<Mutex<Ends>>) {
     // in no group: it neither joins one nor commits
-    let consumer: BaseConsumer = match broker.consumer("sluicegate").create() {
-        Ok(consumer) => consumer,
-        Err(error) => return tracing::warn!("lag is unknown: {error}"),
-    };
+    let consumer: BaseConsumer<Asking> =
+        match broker.consumer("sluicegate").create_with_context(Asking) {
+            Ok(consumer) => consumer,
+            Err(error) => return tracing::warn!("lag is unknown: {error}"),
+        };
     let consumer = Arc::new(consumer);
     loop {
         let (asked, of) = (consumer.clone(), topics.clone());
@@ -63,7 +68,7 @@ async fn ask_again(broker: Broker, topics: Arc<[String]>, known: Arc<Mutex<Ends>
     }
 }
 
-fn ends(consumer: &BaseConsumer, topics: &[String]) -> Ends {
+fn ends(consumer: &BaseConsumer<Asking>, topics: &[String]) -> Ends {
     let mut ends = Ends::new();
     for topic in topics {
         match ends_of(consumer, topic) {
@@ -82,7 +87,7 @@ fn ends(consumer: &BaseConsumer, topics: &[String]) -> Ends {
 }
 
 fn ends_of(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Asking>,
     topic: &str,
 ) -> anyhow::Result<Option<BTreeMap<i32, (i64, i64)>>> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
@@ -90,6 +95,17 @@ fn ends_of(
     let of = |partition| Ok((partition, consumer.fetch_watermarks(topic, partition, ANSWER)?));
     partitions.into_iter().map(of).collect::<anyhow::Result<_>>().map(Some)
 }
+
+/// What librdkafka tells us between answers: the answer that fails says it again.
+struct Asking;
+
+impl ClientContext for Asking {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Asking {}
 
 #[cfg(test)]
 mod tests {
