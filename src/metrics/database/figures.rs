@@ -109,15 +109,12 @@ impl Figures {
     fn show_ledger(&self, contract: &Contract, watermarks: &Watermarks) {
         let stream = &*contract.stream;
         let accounts = || self.ledger.iter().filter(|account| account.stream == stream);
-        let outcomes: [(&str, fn(&Account) -> i64); 5] = [
-            ("inserted", |account| account.inserted),
-            ("duplicate", |account| account.duplicate),
-            ("dead_lettered", |account| account.dead_lettered),
-            ("skipped", |account| account.skipped),
-            ("expired", |account| account.expired),
-        ];
-        for (outcome, of) in outcomes {
-            let offsets = u64::try_from(accounts().map(of).sum::<i64>()).unwrap_or_default();
+        let mut offsets = BTreeMap::from(Account::default().outcomes());
+        for (outcome, more) in accounts().flat_map(Account::outcomes) {
+            *offsets.entry(outcome).or_default() += more;
+        }
+        for (outcome, offsets) in offsets {
+            let offsets = u64::try_from(offsets).unwrap_or_default();
             LEDGER_OFFSETS.counter(&[stream, outcome]).absolute(offsets);
         }
         let newest = accounts().filter_map(|account| account.newest).reduce(f64::max);
@@ -132,6 +129,18 @@ impl Figures {
         if let Some(lag) = watermarks.behind(topic, &next) {
             LAG.gauge(&[stream]).set(number(Some(lag)));
         }
+    }
+}
+
+impl Account {
+    fn outcomes(&self) -> [(&'static str, i64); 5] {
+        [
+            ("inserted", self.inserted),
+            ("duplicate", self.duplicate),
+            ("dead_lettered", self.dead_lettered),
+            ("skipped", self.skipped),
+            ("expired", self.expired),
+        ]
     }
 }
 
