@@ -244,7 +244,7 @@ fn migrations_that_run_at_once_take_turns() {
         creators += usize::from(stdout.contains("CREATE TABLE \"readings\""));
     }
     assert_eq!(creators, 1);
-    assert_eq!(tables(&fixture).len(), 8);
+    assert_eq!(tables(&fixture).len(), 14);
 }
 
 #[test]
@@ -290,6 +290,17 @@ const SAMPLES: &[(&str, &str)] = &[
         "V5__dlq_outbox.sql",
         "INSERT INTO dlq_events (stream, topic, partition, \"offset\", event_id, fingerprint, payload, \
          stage, reason, detail, status) VALUES ('s', 't', 0, 9, 'e', -1, '\\x00', 'check', 'r', 'd', 'parked')",
+    ),
+    (
+        "V6__analytics.sql",
+        "UPDATE ledger SET event_time = now(); \
+         INSERT INTO aggregate_changes VALUES ('agg_s_minute', now(), 0); \
+         INSERT INTO metrics VALUES ('agg_s_minute', now(), 'count', '{}', 1); \
+         INSERT INTO alerts (stream, name, dimensions, since, opened_at, measured) \
+         VALUES ('s', 'a', '{\"d\": 1}', now(), now(), '{}'); \
+         INSERT INTO alert_progress VALUES ('s', 'a', '{d}', now()); \
+         INSERT INTO alert_series VALUES ('s', 'a', '{\"d\": 1}', now()); \
+         INSERT INTO alert_outbox (alert_id, status, target) SELECT id, 'open', 'topic' FROM alerts",
     ),
 ];
 
