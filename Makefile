@@ -13,7 +13,7 @@ WITH := @scripts/with-services
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## Start Kafka, the schema registry and Postgres, and wait until they answer
+up: ## Start Kafka, the schema registry, Postgres and what watches them, and wait until they answer
 	@scripts/services up
 
 down: ## Stop them; the data stay
