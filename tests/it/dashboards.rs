@@ -248,7 +248,7 @@ fn of_kind(kind: Kind) -> Vec<Query> {
 
 /// Fails the test unless Prometheus has each metric that an expression names.
 #[track_caller]
-fn assert_all_there(prometheus: &RunningPrometheus, expression: &str) {
+pub fn assert_all_there(prometheus: &RunningPrometheus, expression: &str) {
     let names = metric_names_in(expression);
     assert!(!names.is_empty(), "no metric in {expression}");
     for name in names {
