@@ -31,6 +31,7 @@ mod logs;
 mod metrics;
 mod other_languages;
 mod outage;
+mod pages;
 mod producing;
 mod prometheus;
 mod proxy;
