@@ -43,6 +43,7 @@ mod secrets;
 mod services;
 mod shutdown;
 mod support;
+mod systems;
 mod tables;
 mod telemetry;
 mod types;
