@@ -1,12 +1,18 @@
 //! City buses: each goes round its route from stop to stop, speeds up and brakes, lets people on
 //! and off, and rarely breaks down. Rush hours fill the buses and slow them.
 
+use super::Generator;
+use super::anomaly::{Anomalies, Anomaly, Current};
 use super::common::{
-    Chance, Clock, Place, event_id, lasting, millis, noise, rounded, rush_hour, seeded,
+    Chance, Clock, Place, event_id, lasting, lasting_within, millis, noise, rounded, rush_hour,
+    seeded,
 };
+use apache_avro::types::Value;
+use apache_avro::{AvroResult, to_value};
 use rand::RngExt;
 use serde::Serialize;
 use std::f64::consts::TAU;
+use std::ops::Range;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -57,6 +63,7 @@ pub struct Buses {
     routes: Vec<Vec<Leg>>,
     buses: Vec<Bus>,
     turn: usize,
+    anomalies: Anomalies,
 }
 
 impl Buses {
@@ -65,7 +72,7 @@ impl Buses {
         let mut chance = seeded(seed);
         let routes: Vec<_> = (0..ROUTES).map(legs).collect();
         let buses = (0..BUSES).map(|n| Bus::new(n, &routes[n % ROUTES], &mut chance)).collect();
-        Buses { chance, routes, buses, turn: 0 }
+        Buses { chance, routes, buses, turn: 0, anomalies: Anomalies::default() }
     }
 
     /// The next bus's report.
@@ -79,7 +86,12 @@ impl Buses {
         }
         let bus = &mut self.buses[self.turn];
         // all stand still at once: one of them goes early
-        let event = event.unwrap_or_else(|| bus.set_off(BusEvent::Departed));
+        let event = event.unwrap_or_else(|| bus.set_off());
+        // it reports, so a silence has ended, and another may begin
+        self.anomalies.observe(&mut bus.anomaly, None, at, || []);
+        let broken_down = matches!(event, BusEvent::Breakdown | BusEvent::OutOfService);
+        let anomaly = broken_down.then_some("bus_silent");
+        self.anomalies.observe(&mut bus.anomaly, anomaly, at, || [("bus_id", bus.id.clone())]);
         let position = self.routes[bus.route][bus.leg].position(bus.metres);
         BusTelemetry {
             event_id: event_id(at, &mut self.chance),
@@ -101,6 +113,16 @@ impl Buses {
     }
 }
 
+impl Generator for Buses {
+    fn reading(&mut self, at: OffsetDateTime) -> AvroResult<Value> {
+        to_value(self.next(at))
+    }
+
+    fn anomalies(&self) -> Vec<Anomaly> {
+        self.anomalies.list()
+    }
+}
+
 const BUSES: usize = 20;
 const ROUTES: usize = 5;
 const CAPACITY: i32 = 90;
@@ -112,6 +134,8 @@ const ACCELERATION: f64 = 1.1;
 const BRAKING: f64 = 1.3;
 /// Seconds on the road between two breakdowns of one bus.
 const BETWEEN_BREAKDOWNS: f64 = 4.0 * 3600.0;
+/// Seconds until somebody has come and mended it, or towed it away, or mended it there.
+const OUT_OF_ORDER: Range<f64> = 120.0..1500.0;
 
 /// From one stop to the next.
 #[derive(Debug)]
@@ -165,6 +189,7 @@ struct Bus {
     passengers: i32,
     state: State,
     clock: Clock,
+    anomaly: Current,
 }
 
 /// What a bus does, and for how many seconds more.
@@ -188,6 +213,7 @@ impl Bus {
             passengers: chance.random_range(0..CAPACITY / 3),
             state: State::Driving,
             clock: Clock::default(),
+            anomaly: Current::default(),
         }
     }
 
@@ -207,16 +233,15 @@ impl Bus {
                 *left -= elapsed;
                 None
             }
-            State::AtStop(_) | State::InDepot(_) => Some(self.set_off(BusEvent::Departed)),
-            State::BrokenDown(_) if chance.random_bool(0.5) => Some(self.set_off(BusEvent::Moving)),
-            State::BrokenDown(_) => Some(self.retire(chance)),
+            State::BrokenDown(_) if chance.random_bool(0.5) => Some(self.retire(chance)),
+            State::AtStop(_) | State::BrokenDown(_) | State::InDepot(_) => Some(self.set_off()),
         }
     }
 
     fn drive(&mut self, legs: &[Leg], elapsed: f64, rush: f64, chance: &mut Chance) -> BusEvent {
         if lasting(BETWEEN_BREAKDOWNS, chance) < elapsed {
             self.speed = 0.0;
-            self.state = State::BrokenDown(lasting(600.0, chance));
+            self.state = State::BrokenDown(lasting_within(600.0, OUT_OF_ORDER, chance));
             return BusEvent::Breakdown;
         }
         let left = legs[self.leg].metres - self.metres;
@@ -251,12 +276,14 @@ impl Bus {
         self.passengers = 0;
         self.leg = 0;
         self.metres = 0.0;
-        self.state = State::InDepot(lasting(1800.0, chance));
+        self.state = State::InDepot(lasting_within(900.0, OUT_OF_ORDER, chance));
         BusEvent::OutOfService
     }
 
-    fn set_off(&mut self, event: BusEvent) -> BusEvent {
+    /// A bus that was mended goes on from where it stood, the others depart from a stop.
+    fn set_off(&mut self) -> BusEvent {
+        let broken_down = matches!(self.state, State::BrokenDown(_));
         self.state = State::Driving;
-        event
+        if broken_down { BusEvent::Moving } else { BusEvent::Departed }
     }
 }

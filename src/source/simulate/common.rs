@@ -3,6 +3,7 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Exp1, StandardNormal};
+use std::ops::Range;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::{Builder, Uuid};
 
@@ -75,6 +76,14 @@ pub(super) fn noise(chance: &mut Chance) -> f64 {
 pub(super) fn lasting(mean: f64, chance: &mut Chance) -> f64 {
     let factor: f64 = chance.sample(Exp1);
     mean * factor
+}
+
+/// The same, for what lasts neither shorter nor longer than these bounds.
+pub(super) fn lasting_within(mean: f64, bounds: Range<f64>, chance: &mut Chance) -> f64 {
+    let usual = mean - bounds.start;
+    let within = 1.0 - (-(bounds.end - bounds.start) / usual).exp();
+    let part: f64 = chance.random();
+    bounds.start - usual * (1.0 - part * within).ln()
 }
 
 /// One of the choices, each as likely as its weight. There must be at least one weight above 0.

@@ -1,7 +1,11 @@
 //! Device KPIs: each drifts slowly around its device's own baseline. Devices wear out at different
 //! times: one KPI of such a device climbs past its limit, until the device is replaced.
 
+use super::Generator;
+use super::anomaly::{Anomalies, Anomaly, Current};
 use super::common::{Chance, Clock, Walk, event_id, millis, noise, rounded, seeded};
+use apache_avro::types::Value;
+use apache_avro::{AvroResult, to_value};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::Serialize;
@@ -40,12 +44,25 @@ pub enum Kpi {
     Vibration,
 }
 
+impl Kpi {
+    /// As it is written in a reading.
+    fn name(self) -> &'static str {
+        match self {
+            Kpi::Temperature => "temperature",
+            Kpi::Humidity => "humidity",
+            Kpi::Pressure => "pressure",
+            Kpi::Vibration => "vibration",
+        }
+    }
+}
+
 /// Makes the samples of a fleet of devices: every KPI of every device in turn.
 #[derive(Debug)]
 pub struct Devices {
     chance: Chance,
     series: Vec<Series>,
     turn: usize,
+    anomalies: Anomalies,
 }
 
 impl Devices {
@@ -61,21 +78,38 @@ impl Devices {
             .flat_map(|(n, age)| KPIS.iter().map(move |profile| (profile, n, *age)))
             .map(|(profile, n, age)| Series::new(profile, n, age, &mut chance))
             .collect();
-        Devices { chance, series, turn: 0 }
+        Devices { chance, series, turn: 0, anomalies: Anomalies::default() }
     }
 
     /// The next sample.
     pub fn next(&mut self, at: OffsetDateTime) -> DeviceTelemetry {
         let series = &mut self.series[self.turn];
         self.turn = (self.turn + 1) % (DEVICES * KPIS.len());
+        let event_id = event_id(at, &mut self.chance);
+        let value = series.value(at, &mut self.chance);
+        let kpi = series.profile.kpi;
+        let anomaly = series.degraded.then_some("kpi_degraded");
+        self.anomalies.observe(&mut series.anomaly, anomaly, at, || {
+            [("device_id", series.device_id.clone()), ("kpi", kpi.name().to_owned())]
+        });
         DeviceTelemetry {
-            event_id: event_id(at, &mut self.chance),
+            event_id,
             device_id: series.device_id.clone(),
             zone: series.zone.clone(),
             ts: millis(at),
-            kpi: series.profile.kpi,
-            value: series.value(at, &mut self.chance),
+            kpi,
+            value,
         }
+    }
+}
+
+impl Generator for Devices {
+    fn reading(&mut self, at: OffsetDateTime) -> AvroResult<Value> {
+        to_value(self.next(at))
+    }
+
+    fn anomalies(&self) -> Vec<Anomaly> {
+        self.anomalies.list()
     }
 }
 
@@ -115,6 +149,9 @@ struct Series {
     age: Option<f64>,
     drift: Walk,
     clock: Clock,
+    /// Past its limit, whatever a single sample says.
+    degraded: bool,
+    anomaly: Current,
 }
 
 impl Series {
@@ -129,6 +166,8 @@ impl Series {
             age: weak.then_some(age),
             drift: Walk::around(0.0, over_hours, 1800.0, chance),
             clock: Clock::default(),
+            degraded: false,
+            anomaly: Current::default(),
         }
     }
 
@@ -136,8 +175,11 @@ impl Series {
         let drift = self.drift.step(0.0, self.clock.elapsed(at), chance);
         let jitter = self.profile.spread.2 * noise(chance);
         let worn = self.profile.usual + 1.4 * (self.profile.limit - self.profile.usual);
-        let lift = self.age.map_or(0.0, |age| wear(age, at) * (worn - self.profile.usual));
-        rounded(self.baseline + drift + jitter + lift, 3)
+        let wear = self.age.map_or(0.0, |age| wear(age, at));
+        let value = self.baseline + drift + wear * (worn - self.profile.usual);
+        // what is worn does not mend itself: it stays degraded until the device is replaced
+        self.degraded = value > self.profile.limit || self.degraded && wear > 0.0;
+        rounded(value + jitter, 3)
     }
 }
 

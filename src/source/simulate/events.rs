@@ -1,7 +1,12 @@
 //! Web events: visitors come, look, click, fill a basket, buy or leave. What a session may do next
-//! depends on what it did last, so the counts form a funnel.
+//! depends on what it did last, so the counts form a funnel. Rarely the shop itself is out of order,
+//! and most of what they try ends in an error.
 
-use super::common::{Chance, Clock, event_id, millis, pick, seeded};
+use super::Generator;
+use super::anomaly::{Anomalies, Anomaly, Current};
+use super::common::{Chance, Clock, event_id, lasting_within, millis, pick, seeded};
+use apache_avro::types::Value;
+use apache_avro::{AvroResult, to_value};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use serde::Serialize;
@@ -28,16 +33,23 @@ pub struct Event {
 pub struct Events {
     chance: Chance,
     sessions: Vec<Session>,
+    shop: Shop,
+    anomalies: Anomalies,
 }
 
 impl Events {
     /// The users that belong to this seed.
     pub fn new(seed: u64) -> Self {
-        Events { chance: seeded(seed), sessions: Vec::new() }
+        let mut chance = seeded(seed);
+        let shop = Shop::new(&mut chance);
+        Events { chance, sessions: Vec::new(), shop, anomalies: Anomalies::default() }
     }
 
     /// The next event of some session.
     pub fn next(&mut self, at: OffsetDateTime) -> Event {
+        self.shop.advance(at, &mut self.chance);
+        let anomaly = self.shop.is_down.then_some("errors");
+        self.anomalies.observe(&mut self.shop.anomaly, anomaly, at, || []);
         let index = self.chance.random_range(0..SESSIONS);
         let event_id = event_id(at, &mut self.chance);
         if index >= self.sessions.len() {
@@ -45,8 +57,18 @@ impl Events {
             return event(event_id, at, &self.sessions[self.sessions.len() - 1]);
         }
         let session = &mut self.sessions[index];
-        session.go_on(at, &mut self.chance);
+        session.go_on(self.shop.is_down, at, &mut self.chance);
         event(event_id, at, session)
+    }
+}
+
+impl Generator for Events {
+    fn reading(&mut self, at: OffsetDateTime) -> AvroResult<Value> {
+        to_value(self.next(at))
+    }
+
+    fn anomalies(&self) -> Vec<Anomaly> {
+        self.anomalies.list()
     }
 }
 
@@ -58,6 +80,41 @@ const IDLE: f64 = 30.0 * 60.0;
 const SECTIONS: [&str; 5] = ["/", "/search", "/news", "/account", "/help"];
 const REFERRERS: [&str; 4] = ["search", "newsletter", "social", "direct"];
 const PROBLEMS: [(&str, u32); 3] = [("404", 6), ("500", 3), ("503", 1)];
+const OUTAGES: [(&str, u32); 2] = [("500", 2), ("503", 3)];
+
+/// What all sessions depend on.
+#[derive(Debug)]
+struct Shop {
+    is_down: bool,
+    /// Seconds until that changes.
+    left: f64,
+    clock: Clock,
+    anomaly: Current,
+}
+
+impl Shop {
+    fn new(chance: &mut Chance) -> Self {
+        let left = Shop::lasting(false, chance);
+        Shop { is_down: false, left, clock: Clock::default(), anomaly: Current::default() }
+    }
+
+    fn advance(&mut self, at: OffsetDateTime, chance: &mut Chance) {
+        self.left -= self.clock.elapsed(at);
+        if self.left < 0.0 {
+            self.is_down = !self.is_down;
+            self.left = Shop::lasting(self.is_down, chance);
+        }
+    }
+
+    /// From the end of one outage to the beginning of the next, or from its beginning to its end.
+    fn lasting(is_down: bool, chance: &mut Chance) -> f64 {
+        if is_down {
+            chance.random_range(360.0..720.0)
+        } else {
+            lasting_within(2400.0, 600.0..9000.0, chance)
+        }
+    }
+}
 
 /// What a session does next, by what it did last.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -140,8 +197,10 @@ impl Session {
         session
     }
 
-    fn go_on(&mut self, at: OffsetDateTime, chance: &mut Chance) {
-        let step = pick(self.last.followed_by(), chance);
+    fn go_on(&mut self, shop_is_down: bool, at: OffsetDateTime, chance: &mut Chance) {
+        let tried = pick(self.last.followed_by(), chance);
+        let fails = shop_is_down && tried != Step::Landing && chance.random_bool(0.6);
+        let step = if fails { Step::Error } else { tried };
         if step == Step::Landing || self.clock.elapsed(at) > IDLE {
             *self = Session::begin(at, chance);
             return;
@@ -163,7 +222,10 @@ impl Session {
             }
             Step::Checkout => Some(("amount", money(self.basket))),
             Step::Purchase => Some(("amount", money(std::mem::take(&mut self.basket)))),
-            Step::Error => Some(("status", pick(&PROBLEMS, chance).to_owned())),
+            Step::Error => {
+                let status = if fails { pick(&OUTAGES, chance) } else { pick(&PROBLEMS, chance) };
+                Some(("status", status.to_owned()))
+            }
             Step::Landing | Step::SessionEnd => None,
         };
     }

@@ -1,9 +1,14 @@
 //! Heart rates: each customer wanders around an own resting rate, exercises, falls silent for a
 //! while, and now and then has an episode that the contract's labels must find.
 
-use super::common::{Chance, Clock, Walk, event_id, lasting, millis, pick, rounded, seeded};
+use super::Generator;
+use super::anomaly::{Anomalies, Anomaly, Current};
+use super::common::{Chance, Clock, Walk, event_id, lasting_within, millis, pick, rounded, seeded};
+use apache_avro::types::Value;
+use apache_avro::{AvroResult, to_value};
 use rand::RngExt;
 use serde::Serialize;
+use std::ops::Range;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -27,6 +32,7 @@ pub struct Heartbeats {
     chance: Chance,
     customers: Vec<Customer>,
     turn: usize,
+    anomalies: Anomalies,
 }
 
 impl Heartbeats {
@@ -42,7 +48,7 @@ impl Heartbeats {
         {
             customers[n] = Customer::new(n, phase, &mut chance);
         }
-        Heartbeats { chance, customers, turn: 0 }
+        Heartbeats { chance, customers, turn: 0, anomalies: Anomalies::default() }
     }
 
     /// The next customer's reading.
@@ -64,7 +70,22 @@ impl Heartbeats {
 
     fn next_customer(&mut self, at: OffsetDateTime) -> f64 {
         self.turn = (self.turn + 1) % CUSTOMERS;
-        self.customers[self.turn].heart_rate(at, &mut self.chance)
+        let customer = &mut self.customers[self.turn];
+        let heart_rate = customer.heart_rate(at, &mut self.chance);
+        self.anomalies.observe(&mut customer.anomaly, customer.phase.anomaly(), at, || {
+            [("customer_id", customer.id.clone())]
+        });
+        heart_rate
+    }
+}
+
+impl Generator for Heartbeats {
+    fn reading(&mut self, at: OffsetDateTime) -> AvroResult<Value> {
+        to_value(self.next(at))
+    }
+
+    fn anomalies(&self) -> Vec<Anomaly> {
+        self.anomalies.list()
     }
 }
 
@@ -82,6 +103,7 @@ struct Customer {
     left: f64,
     rate: Walk,
     clock: Clock,
+    anomaly: Current,
 }
 
 impl Customer {
@@ -91,9 +113,10 @@ impl Customer {
             id: format!("customer-{:03}", number + 1),
             resting,
             phase,
-            left: lasting(phase.seconds(), chance),
+            left: phase.lasting(chance),
             rate: Walk::around(phase.heart_rate(resting), 2.5, 15.0, chance),
             clock: Clock::default(),
+            anomaly: Current::default(),
         }
     }
 
@@ -102,7 +125,7 @@ impl Customer {
         self.left -= elapsed;
         if self.left < 0.0 {
             self.phase = self.phase.followed_by(chance);
-            self.left = lasting(self.phase.seconds(), chance);
+            self.left = self.phase.lasting(chance);
         }
         let rate = self.rate.step(self.phase.heart_rate(self.resting), elapsed, chance);
         rounded(rate.clamp(MEASURABLE.0, MEASURABLE.1), 1)
@@ -130,13 +153,24 @@ impl Phase {
         if self == Phase::Rest { pick(&AFTER_REST, chance) } else { Phase::Rest }
     }
 
-    /// How long it lasts in the mean.
-    fn seconds(self) -> f64 {
+    /// For how many seconds.
+    fn lasting(self, chance: &mut Chance) -> f64 {
+        const LONG: Range<f64> = 120.0..5400.0;
+        const SHORT: Range<f64> = 30.0..1500.0;
         match self {
-            Phase::Rest => 1200.0,
-            Phase::Exercise => 600.0,
-            Phase::Tachycardia | Phase::Bradycardia => 180.0,
-            Phase::Silent => 120.0,
+            Phase::Rest => lasting_within(1200.0, LONG, chance),
+            Phase::Exercise => lasting_within(600.0, LONG, chance),
+            Phase::Tachycardia | Phase::Bradycardia => lasting_within(210.0, SHORT, chance),
+            Phase::Silent => lasting_within(180.0, SHORT, chance),
+        }
+    }
+
+    fn anomaly(self) -> Option<&'static str> {
+        match self {
+            Phase::Rest | Phase::Exercise => None,
+            Phase::Tachycardia => Some("heart_rate_high"),
+            Phase::Bradycardia => Some("heart_rate_low"),
+            Phase::Silent => Some("sensor_silent"),
         }
     }
 

@@ -1,7 +1,11 @@
+mod scoring;
+
 use super::*;
 use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::to_value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use cel::{Context as CelContext, Program};
+use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;

@@ -1,12 +1,18 @@
 //! Road traffic: ring roads cut into segments, which loop sensors in the road and vehicles on their
 //! way report on. Rush hours slow it, jams build and clear, an accident stops a segment at once.
 
+use super::Generator;
+use super::anomaly::{Anomalies, Anomaly, Current};
 use super::common::{
-    Chance, Clock, Place, Walk, event_id, lasting, millis, noise, pick, rounded, rush_hour, seeded,
+    Chance, Clock, Place, Walk, event_id, lasting_within, millis, noise, pick, rounded, rush_hour,
+    seeded,
 };
+use apache_avro::types::Value;
+use apache_avro::{AvroResult, to_value};
 use rand::RngExt;
 use serde::Serialize;
 use std::f64::consts::TAU;
+use std::ops::Range;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -51,6 +57,7 @@ pub struct Traffic {
     segments: Vec<Segment>,
     vehicles: Vec<Vehicle>,
     turns: (usize, usize),
+    anomalies: Anomalies,
 }
 
 impl Traffic {
@@ -59,7 +66,7 @@ impl Traffic {
         let mut chance = seeded(seed);
         let segments = (0..ROADS * PER_ROAD).map(|n| Segment::new(n, &mut chance)).collect();
         let vehicles = (0..VEHICLES).map(|n| Vehicle::new(n, &mut chance)).collect();
-        Traffic { chance, segments, vehicles, turns: (0, 0) }
+        Traffic { chance, segments, vehicles, turns: (0, 0), anomalies: Anomalies::default() }
     }
 
     /// The next reading of a sensor or a vehicle.
@@ -68,10 +75,10 @@ impl Traffic {
     }
 
     fn next_sensor(&mut self, at: OffsetDateTime) -> TrafficReading {
-        let Traffic { chance, segments, turns, .. } = self;
+        let Traffic { chance, segments, turns, anomalies, .. } = self;
         turns.0 = (turns.0 + 1) % segments.len();
         let segment = &mut segments[turns.0];
-        let speed = segment.speed_kmh(at, chance);
+        let speed = segment.speed_kmh(at, chance, anomalies);
         // fewer vehicles pass a sensor when the road is slow
         let passing = (4.0 + 16.0 * rush_hour(at)) * (0.2 + speed / segment.free_kmh);
         let vehicle_count = (passing + passing.sqrt() * noise(chance)).round().max(1.0);
@@ -90,11 +97,11 @@ impl Traffic {
     }
 
     fn next_vehicle(&mut self, at: OffsetDateTime) -> TrafficReading {
-        let Traffic { chance, segments, vehicles, turns } = self;
+        let Traffic { chance, segments, vehicles, turns, anomalies } = self;
         turns.1 = (turns.1 + 1) % vehicles.len();
         let vehicle = &mut vehicles[turns.1];
         vehicle.advance(at, chance);
-        let speed = segments[vehicle.segment].speed_kmh(at, chance);
+        let speed = segments[vehicle.segment].speed_kmh(at, chance, anomalies);
         vehicle.speed_kmh = (speed * vehicle.pace + 1.5 * noise(chance)).max(0.0);
         let position = position(vehicle.segment, vehicle.metres);
         TrafficReading {
@@ -108,6 +115,16 @@ impl Traffic {
             latitude: Some(position.latitude),
             longitude: Some(position.longitude),
         }
+    }
+}
+
+impl Generator for Traffic {
+    fn reading(&mut self, at: OffsetDateTime) -> AvroResult<Value> {
+        to_value(self.next(at))
+    }
+
+    fn anomalies(&self) -> Vec<Anomaly> {
+        self.anomalies.list()
     }
 }
 
@@ -131,22 +148,32 @@ fn position(segment: usize, metres: f64) -> Place {
     Place::in_city(radius(segment) * x, radius(segment) * y)
 }
 
+/// Slower than this is an anomaly, as the contract has it.
+const SLOW_KMH: f64 = 20.0;
+
 #[derive(Debug)]
 struct Segment {
     id: String,
     /// The speed on an empty road.
     free_kmh: f64,
     state: State,
-    /// Seconds until the state ends.
-    left: f64,
-    /// The speed as a part of that on an empty road.
+    /// How much faster or slower it goes than the state has it.
     flow: Walk,
     clock: Clock,
+    anomaly: Current,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Seconds of which a state consists.
+#[derive(Debug)]
 enum State {
-    Free,
+    /// It goes well for so long.
+    Free { left: f64 },
+    /// It has become slower and will become faster again.
+    Obstructed { obstruction: Obstruction, since: f64, builds: f64, lasts: f64, clears: f64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Obstruction {
     Jam,
     Accident,
 }
@@ -154,45 +181,117 @@ enum State {
 impl Segment {
     fn new(number: usize, chance: &mut Chance) -> Self {
         // a run begins in the middle of a day: somewhere there is a jam already
-        let state = pick(&[(State::Free, 9), (State::Jam, 1)], chance);
-        let mut segment = Segment {
+        let jammed = chance.random_bool(0.1);
+        let state = if jammed {
+            State::jam(chance).half_way()
+        } else {
+            State::Free { left: lasting_within(5400.0, SETTLED.start / 2.0..SETTLED.end, chance) }
+        };
+        Segment {
             id: format!("road-{}-{:02}", number / PER_ROAD + 1, number % PER_ROAD + 1),
             free_kmh: [50.0, 50.0, 70.0, 90.0][number / PER_ROAD],
             state,
-            left: 0.0,
-            flow: Walk::around(0.9, 0.03, 1.0, chance),
+            flow: Walk::around(0.0, 0.04, 90.0, chance),
             clock: Clock::default(),
-        };
-        segment.enter(state, chance);
-        segment
-    }
-
-    fn speed_kmh(&mut self, at: OffsetDateTime, chance: &mut Chance) -> f64 {
-        let elapsed = self.clock.elapsed(at);
-        self.left -= elapsed;
-        if self.left < 0.0 {
-            let next = match self.state {
-                State::Free => pick(&[(State::Jam, 6), (State::Accident, 4)], chance),
-                State::Jam | State::Accident => State::Free,
-            };
-            self.enter(next, chance);
+            anomaly: Current::default(),
         }
-        let mean = match self.state {
-            State::Free => 0.95 - 0.35 * rush_hour(at),
-            State::Jam => 10.0 / self.free_kmh,
-            State::Accident => 2.0 / self.free_kmh,
-        };
-        self.free_kmh * self.flow.step(mean, elapsed, chance).max(0.0)
     }
 
-    /// Jams and lines build up and clear within minutes, an accident is felt within seconds.
-    fn enter(&mut self, state: State, chance: &mut Chance) {
-        self.state = state;
-        (self.left, self.flow.memory) = match state {
-            State::Free => (lasting(7200.0, chance), 150.0),
-            State::Jam => (chance.random_range(480.0..1200.0), 100.0),
-            State::Accident => (chance.random_range(360.0..900.0), 5.0),
+    fn speed_kmh(
+        &mut self,
+        at: OffsetDateTime,
+        chance: &mut Chance,
+        anomalies: &mut Anomalies,
+    ) -> f64 {
+        let elapsed = self.clock.elapsed(at);
+        self.state.advance(elapsed, rush_hour(at), chance);
+        let free = self.free_kmh * (0.95 - 0.35 * rush_hour(at));
+        let (mean, obstruction) = self.state.mean_kmh(free);
+        let anomaly = obstruction.filter(|_| mean < SLOW_KMH).map(Obstruction::name);
+        anomalies.observe(&mut self.anomaly, anomaly, at, || [("segment_id", self.id.clone())]);
+        (mean * (1.0 + self.flow.step(0.0, elapsed, chance))).max(0.0)
+    }
+}
+
+/// How long a road stays free, in seconds; twice as short at the height of the rush hours.
+const SETTLED: Range<f64> = 1200.0..14_400.0;
+
+impl State {
+    /// Lines of vehicles grow and shrink within minutes.
+    fn jam(chance: &mut Chance) -> State {
+        State::Obstructed {
+            obstruction: Obstruction::Jam,
+            since: 0.0,
+            builds: chance.random_range(300.0..480.0),
+            lasts: chance.random_range(300.0..900.0),
+            clears: chance.random_range(180.0..420.0),
+        }
+    }
+
+    /// An accident is felt within seconds.
+    fn accident(chance: &mut Chance) -> State {
+        State::Obstructed {
+            obstruction: Obstruction::Accident,
+            since: 0.0,
+            builds: 5.0,
+            lasts: chance.random_range(360.0..900.0),
+            clears: chance.random_range(60.0..180.0),
+        }
+    }
+
+    /// As it is when it has built up.
+    fn half_way(mut self) -> State {
+        if let State::Obstructed { since, builds, .. } = &mut self {
+            *since = *builds;
+        }
+        self
+    }
+
+    fn advance(&mut self, elapsed: f64, rush: f64, chance: &mut Chance) {
+        match self {
+            State::Free { left } => {
+                *left -= elapsed * (1.0 + rush);
+                if *left < 0.0 {
+                    let begin = pick(
+                        &[(State::jam as fn(&mut Chance) -> State, 6), (State::accident, 4)],
+                        chance,
+                    );
+                    *self = begin(chance);
+                }
+            }
+            State::Obstructed { since, builds, lasts, clears, .. } => {
+                *since += elapsed;
+                if *since > *builds + *lasts + *clears {
+                    *self = State::Free { left: lasting_within(5400.0, SETTLED, chance) };
+                }
+            }
+        }
+    }
+
+    /// How fast it goes on a road where it could go this fast, and what is in the way.
+    fn mean_kmh(&self, free: f64) -> (f64, Option<Obstruction>) {
+        let State::Obstructed { obstruction, since, builds, lasts, clears } = self else {
+            return (free, None);
         };
+        let blocked = (since / builds).min((builds + lasts + clears - since) / clears);
+        let mean = free + (obstruction.speed_kmh() - free) * blocked.clamp(0.0, 1.0);
+        (mean, Some(*obstruction))
+    }
+}
+
+impl Obstruction {
+    fn speed_kmh(self) -> f64 {
+        match self {
+            Obstruction::Jam => 12.0,
+            Obstruction::Accident => 2.0,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Obstruction::Jam => "jam",
+            Obstruction::Accident => "accident",
+        }
     }
 }
 
