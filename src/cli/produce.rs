@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use rand::RngExt;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,9 @@ const COUNT: u64 = 10_000;
 /// How many readings a second a run makes that goes on for ever and is not told.
 const CONTINUOUS_RATE: f64 = 100.0;
 
+/// How many seconds of the readings' time pass in a second at most.
+const FASTEST: f64 = 10_000.0;
+
 /// Exit code: some rows of the input could not be encoded.
 const REJECTED: u8 = 3;
 
@@ -31,6 +34,7 @@ const REJECTED: u8 = 3;
 /// acknowledged. The exit code is 3 if rows of the input could not be encoded; they are in the
 /// file that --rejects names.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("extent").args(["start", "count", "duration"]).multiple(true))]
 pub(super) struct ProduceArgs {
     /// The stream to produce
     stream: String,
@@ -70,6 +74,23 @@ pub(super) struct ProduceArgs {
     /// Simulated readings: when the first happens, such as 2026-01-01T00:00:00Z [default: about now]
     #[arg(long, value_name = "TIME", value_parser = instant)]
     start: Option<OffsetDateTime>,
+
+    /// Simulated readings: so many seconds of their time pass in a second [default: 1]
+    ///
+    /// Without --start, the first happens so long ago that the run ends about now. None happens
+    /// later than now: those that have caught up with the clock go on at its pace.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = speed_up,
+        requires_all = ["rate", "extent"],
+        conflicts_with_all = ["from", "poll"]
+    )]
+    speed_up: Option<f64>,
+
+    /// Simulated readings: write the anomalies that they hold to this file, as JSON lines
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "poll"])]
+    anomalies: Option<PathBuf>,
 
     /// Simulated readings: the share that is sent a second time
     #[arg(long, value_name = "SHARE", default_value = "0%")]
@@ -159,6 +180,8 @@ impl ProduceArgs {
             duration: self.duration,
             seed: self.seed.unwrap_or_else(|| u64::from(rand::rng().random::<u32>())),
             start: self.start,
+            speed_up: self.speed_up.unwrap_or(1.0),
+            anomalies: self.anomalies.clone(),
             duplicates: self.duplicates,
             invalid: self.invalid,
             corrupt: self.corrupt,
@@ -174,6 +197,13 @@ impl ProduceArgs {
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "expected a number of records a second")?;
     if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("expected a rate above 0".into()) }
+}
+
+fn speed_up(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if factor > 0.0 && factor <= FASTEST => Ok(factor),
+        _ => Err(format!("expected a number above 0 and up to {FASTEST}")),
+    }
 }
 
 fn instant(text: &str) -> Result<OffsetDateTime, String> {

@@ -1,5 +1,6 @@
 //! Readings onto their topic: source -> codec -> topic, keyed, delivery awaited.
 
+mod anomalies;
 mod faults;
 mod key;
 mod send;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use faults::Share;
 
 use self::{
+    anomalies::AnomalyFile,
     faults::{Fault, Faults},
     key::key_bytes,
     send::{Message, Sender},
@@ -54,6 +56,10 @@ pub struct ProduceOptions {
     pub seed: u64,
     /// When the first simulated reading happened.
     pub start: Option<OffsetDateTime>,
+    /// Seconds of simulated time that pass in a second; where there is a rate.
+    pub speed_up: f64,
+    /// Where the anomalies go that the simulated readings hold.
+    pub anomalies: Option<PathBuf>,
     /// The share of records that are sent a second time.
     pub duplicates: Share,
     /// The share that breaks one of the contract's rules.
@@ -163,6 +169,8 @@ impl Run<'_> {
 
     async fn simulate(&mut self) -> anyhow::Result<()> {
         let mut simulated = Simulated::new(self.contract, &self.options)?;
+        // a file that can't be written is known before anything is sent
+        let anomalies = self.options.anomalies.as_deref().map(AnomalyFile::create).transpose()?;
         while !self.is_over() {
             let reading = simulated.next()?;
             let message = match self.faults.next() {
@@ -191,6 +199,9 @@ impl Run<'_> {
                 }
             };
             self.send(message).await?;
+        }
+        if let Some(file) = anomalies {
+            file.write(&self.contract.stream, &simulated)?;
         }
         Ok(())
     }

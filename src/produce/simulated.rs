@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{ProduceOptions, faults::keeps_rules};
 use crate::{
     contract::Contract,
-    source::simulate::{Generic, Simulator},
+    source::simulate::{Anomaly, Generic, Simulator},
 };
 
 /// The time between two readings of a run that has no rate, when there is no clock to follow.
@@ -27,10 +27,19 @@ pub(super) struct Simulated<'c> {
 
 /// When each reading happens.
 enum Clock {
-    /// At even steps: with a rate they keep up with the wall clock; without one they end at it.
-    Steps { next: OffsetDateTime, step: Duration },
+    /// At even steps, as far as the wall clock where there is a limit.
+    Steps { next: OffsetDateTime, step: Duration, until: Until },
     /// At the moment it is made.
     Wall,
+}
+
+/// How far readings go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Until {
+    /// As far as their steps take them.
+    Whenever,
+    /// Never past the wall clock: what has caught up with it goes on at its pace.
+    Now,
 }
 
 impl<'c> Simulated<'c> {
@@ -48,6 +57,14 @@ impl<'c> Simulated<'c> {
             Simulator::Generic(Generic::new(schema, options.seed, name(contract.time), id))
         });
         Ok(Simulated { contract, simulator, clock: Clock::new(options) })
+    }
+
+    /// What was planted in the readings so far; none where only the schema is known.
+    pub(super) fn anomalies(&self) -> Option<Vec<Anomaly>> {
+        match &self.simulator {
+            Simulator::Typed { .. } => Some(self.simulator.anomalies()),
+            Simulator::Generic(_) => None,
+        }
     }
 
     /// The next reading, which keeps the contract's rules.
@@ -74,14 +91,21 @@ impl Clock {
     fn new(options: &ProduceOptions) -> Clock {
         let now = OffsetDateTime::now_utc();
         match (options.start, options.rate, options.count) {
-            (start, Some(rate), _) => {
-                let step = Duration::from_secs_f64(1.0 / rate);
-                Clock::Steps { next: start.unwrap_or(now), step }
+            (start, Some(rate), _) if options.speed_up != 1.0 => {
+                let next = start.unwrap_or_else(|| before(now, ahead(options, rate)));
+                let step = seconds(options.speed_up / rate);
+                Clock::Steps { next, step, until: Until::Now }
             }
-            (Some(start), None, _) => Clock::Steps { next: start, step: STEP },
+            (start, Some(rate), _) => {
+                let step = seconds(1.0 / rate);
+                Clock::Steps { next: start.unwrap_or(now), step, until: Until::Whenever }
+            }
+            (Some(start), None, _) => {
+                Clock::Steps { next: start, step: STEP, until: Until::Whenever }
+            }
             (None, None, Some(count)) => {
                 let whole = STEP.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-                Clock::Steps { next: now.checked_sub(time_of(whole)).unwrap_or(now), step: STEP }
+                Clock::Steps { next: before(now, whole), step: STEP, until: Until::Whenever }
             }
             (None, None, None) => Clock::Wall,
         }
@@ -90,13 +114,34 @@ impl Clock {
     fn next(&mut self) -> OffsetDateTime {
         match self {
             Clock::Wall => OffsetDateTime::now_utc(),
-            Clock::Steps { next, step } => {
-                let at = *next;
-                *next = next.checked_add(time_of(*step)).unwrap_or(at);
+            Clock::Steps { next, step, until } => {
+                let at = match until {
+                    Until::Whenever => *next,
+                    Until::Now => OffsetDateTime::now_utc().min(*next),
+                };
+                *next = at.checked_add(time_of(*step)).unwrap_or(at);
                 at
             }
         }
     }
+}
+
+/// By how much more the clock of the readings advances than that of the wall, in the whole run.
+fn ahead(options: &ProduceOptions, rate: f64) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "nobody waits for so many records")]
+    let counted = options.count.map(|count| count as f64 / rate);
+    let timed = options.duration.map(|duration| duration.as_secs_f64());
+    let run = counted.unwrap_or(f64::INFINITY).min(timed.unwrap_or(f64::INFINITY));
+    seconds(run * (options.speed_up - 1.0))
+}
+
+/// So many seconds; none where they are negative or without end.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn before(moment: OffsetDateTime, duration: Duration) -> OffsetDateTime {
+    moment.checked_sub(time_of(duration)).unwrap_or(moment)
 }
 
 fn time_of(duration: Duration) -> time::Duration {

@@ -9,6 +9,7 @@ use std::{
 
 use apache_avro::{Schema, reader::datum::GenericDatumReader, types::Value};
 use serde_json::{Value as Json, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
     matchers::{any, header},
@@ -212,6 +213,81 @@ fn a_seed_and_a_start_decide_every_byte() {
 }
 
 #[test]
+fn sped_up_readings_end_now_and_hold_the_anomalies_that_are_said() {
+    let fixture = repository_stream("heartbeats");
+    let file = fixture.schemas.path().join("anomalies.jsonl");
+    let began = millis(OffsetDateTime::now_utc());
+    let produce = ["produce", "heartbeats", "--rate", "1000", "--count", "3000", "--seed", "7"];
+    let speed_up = ["--speed-up", "600", "--anomalies", file.to_str().unwrap()];
+    fixture.run(&[&produce[..], &speed_up].concat()).success();
+    let readings = heartbeats(&fixture);
+    assert_eq!(readings.len(), 3_000);
+    assert!(readings.windows(2).all(|pair| pair[1].at - pair[0].at == 600));
+    let last = readings[2_999].at;
+    assert!((began..=millis(OffsetDateTime::now_utc())).contains(&last), "{last}");
+
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let anomalies: Vec<Json> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for anomaly in &anomalies {
+        let (begins, ends) = (instant(&anomaly["begins"]), instant(&anomaly["ends"]));
+        let (begins, ends) = (begins.unwrap(), ends.unwrap_or(last + 1));
+        assert!(readings[0].at <= begins && begins < ends && ends <= last + 1, "{anomaly}");
+        assert_eq!(anomaly["stream"], "heartbeats");
+        let customer = anomaly["dimensions"]["customer_id"].as_str().unwrap();
+        let within = |settled: i64| {
+            let moments = begins + settled..ends;
+            let of_customer = readings.iter().filter(move |now| now.customer == customer);
+            of_customer.filter(move |now| moments.contains(&now.at)).map(|now| now.heart_rate)
+        };
+        let kind = anomaly["kind"].as_str().unwrap();
+        match kind {
+            "heart_rate_high" => assert!(within(60_000).all(|rate| rate > 120.0), "{anomaly}"),
+            "heart_rate_low" => assert!(within(60_000).all(|rate| rate < 55.0), "{anomaly}"),
+            "sensor_silent" => assert_eq!(within(0).count(), 0, "{anomaly}"),
+            other => panic!("what is {other}?"),
+        }
+        *kinds.entry(kind).or_default() += 1;
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+}
+
+#[test]
+fn sped_up_readings_that_catch_up_with_the_clock_go_on_at_its_pace() {
+    let fixture = repository_stream("heartbeats");
+    let began = OffsetDateTime::now_utc();
+    let start = (began - time::Duration::minutes(1)).format(&Rfc3339).unwrap();
+    let produce = ["produce", "heartbeats", "--rate", "500", "--count", "1000"];
+    fixture.run(&[&produce[..], &["--speed-up", "100", "--start", &start]].concat()).success();
+    let readings = heartbeats(&fixture);
+    let (first, last) = (readings[0].at, readings[999].at);
+    assert_eq!(first, millis(began) - 60_000);
+    assert!((millis(began)..=millis(OffsetDateTime::now_utc())).contains(&last), "{last}");
+    assert!(readings.is_sorted_by_key(|now| now.at));
+    for wrong in [
+        &["--speed-up", "2", "--count", "5"][..],
+        &["--speed-up", "2", "--rate", "5"],
+        &["--speed-up", "2", "--rate", "5", "--continuous"],
+        &["--speed-up", "0", "--rate", "5", "--count", "5"],
+    ] {
+        let ran = fixture.run(&[&["produce", "heartbeats"], wrong].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{wrong:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn of_readings_made_from_a_schema_alone_no_anomalies_are_known() {
+    let fixture = Fixture::with_stream(readings());
+    let produce = ["produce", "readings", "--count", "10", "--anomalies", "anomalies.jsonl"];
+    let ran = fixture.run(&produce);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("no anomalies are known"), "{}", ran.stderr);
+    let file = fixture.schemas.path().join("anomalies.jsonl");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "");
+}
+
+#[test]
 fn faults_are_found_again_as_what_they_are() {
     let fixture = repository_stream("device_telemetry");
     let args = ["--duplicates", "5%", "--invalid", "4%", "--corrupt", "0.03", "--seed", "7"];
@@ -343,6 +419,42 @@ impl Api {
         poll(|| (requests().iter().filter(knew).count() >= count).then_some(()))
             .unwrap_or_else(|| panic!("polled {} times", requests().len()));
     }
+}
+
+/// One heartbeat, as it is on the topic.
+struct Heartbeat {
+    customer: String,
+    /// In milliseconds since 1970.
+    at: i64,
+    heart_rate: f64,
+}
+
+/// What is on the topic, in the order in which it was sent.
+fn heartbeats(fixture: &Fixture) -> Vec<Heartbeat> {
+    let schema = Schema::parse(&avsc("heartbeats")).unwrap();
+    let reader = GenericDatumReader::builder(&schema).build().unwrap();
+    let topic = format!("{}.heartbeats", fixture.prefix);
+    let records = fixture.read_topic(&topic).into_iter();
+    records
+        .map(|read| {
+            let body = read.value.unwrap();
+            let json: Json = reader.read_value(&mut &body[5..]).unwrap().try_into().unwrap();
+            Heartbeat {
+                customer: json["customer_id"].as_str().unwrap().to_owned(),
+                at: json["timestamp"].as_i64().unwrap(),
+                heart_rate: json["heart_rate"].as_f64().unwrap(),
+            }
+        })
+        .collect()
+}
+
+/// In milliseconds since 1970; none for null.
+fn instant(json: &Json) -> Option<i64> {
+    json.as_str().map(|text| millis(OffsetDateTime::parse(text, &Rfc3339).unwrap()))
+}
+
+fn millis(at: OffsetDateTime) -> i64 {
+    (at.unix_timestamp_nanos() / 1_000_000) as i64
 }
 
 /// A corner with one of the repository's streams, on a topic of one partition.

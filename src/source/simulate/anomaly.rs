@@ -48,6 +48,8 @@ impl Anomalies {
         if current.0.map(|index| self.all[index].kind) == now {
             return;
         }
+        // as precise as the readings are
+        let at = at.truncate_to_millisecond();
         if let Some(index) = current.0 {
             self.all[index].ends = Some(at);
         }
