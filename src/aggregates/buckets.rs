@@ -170,7 +170,8 @@ mod tests {
         };
         let every = serde_json::from_str("\"1m\"").unwrap();
         let of = vec![column("a", false), column("b", true)];
-        let aggregate = Aggregate { table: "agg".into(), every, by: Vec::new(), of, declared: true };
+        let aggregate =
+            Aggregate { table: "agg".into(), every, by: Vec::new(), of, declared: true };
         let columns = columns
             .split(' ')
             .map(|column| (column.trim_end_matches('!').to_owned(), column.ends_with('!')));

@@ -22,8 +22,7 @@ use crate::{
     support::{Fixture, contract, poll},
 };
 
-const STREAMS: [&str; 5] =
-    ["bus_telemetry", "device_telemetry", "events", "heartbeats", "traffic"];
+const STREAMS: [&str; 5] = ["bus_telemetry", "device_telemetry", "events", "heartbeats", "traffic"];
 
 /// Of each stream: so many events a second, for so long, by a clock that is so much faster.
 const LOAD: [&str; 6] = ["--rate", "500", "--duration", "180s", "--speed-up", "30"];
@@ -43,11 +42,13 @@ fn every_system_runs_and_finds_the_anomalies_that_its_generator_planted_and_no_o
 
     let mut consume = fixture.start(&["consume", "--metrics-listen", "127.0.0.1:0"]);
     let url = webhook.uri();
-    let mut serve = fixture.start(&[
-        &["serve", "--listen", "127.0.0.1:0", "--every", "1s", "--idle", "5s"][..],
-        &["--alerts-topic", &topic, "--alerts-webhook", &url],
-    ]
-    .concat());
+    let mut serve = fixture.start(
+        &[
+            &["serve", "--listen", "127.0.0.1:0", "--every", "1s", "--idle", "5s"][..],
+            &["--alerts-topic", &topic, "--alerts-webhook", &url],
+        ]
+        .concat(),
+    );
     let pages = [("consume", consume.address()), ("serve", serve.address())];
     let prometheus = run_prometheus(&pages);
     // with what they print where it is seen if one fails
@@ -132,18 +133,11 @@ fn assert_outputs(fixture: &Fixture) {
     let counted = "SELECT count(*) FROM agg_events_minute JOIN (SELECT date_trunc('minute', \
                    occurred_at) AS minute, event_type, count(*) FROM raw_events GROUP BY 1, 2) \
                    AS made USING (minute, event_type, count)";
-    assert_eq!(
-        fixture.number(counted),
-        fixture.number("SELECT count(*) FROM agg_events_minute")
-    );
+    assert_eq!(fixture.number(counted), fixture.number("SELECT count(*) FROM agg_events_minute"));
 }
 
 /// What Prometheus has of it, and that whatever asks for it gets it.
-fn assert_pages(
-    fixture: &Fixture,
-    prometheus: &RunningPrometheus,
-    pages: &[(&str, String)],
-) {
+fn assert_pages(fixture: &Fixture, prometheus: &RunningPrometheus, pages: &[(&str, String)]) {
     let newest = "SELECT dimensions->>'route' AS route, value FROM metrics \
                   WHERE aggregate = 'agg_bus_telemetry_minute' AND metric = 'speed_kmh_avg' \
                   AND bucket = (SELECT max(bucket) FROM metrics \

@@ -175,9 +175,10 @@ fn score_one(fixture: &Fixture, horizon: &Horizon, declared: Declared) -> Score 
         let deadline = Duration::minutes(clear_for + 3);
         let goes_on = |over| {
             let same = |planted: &&Planted| planted.dimensions == alert.dimensions;
-            planted.iter().filter(same).any(|planted| {
-                planted.begins > over - deadline && planted.begins < over + deadline
-            })
+            planted
+                .iter()
+                .filter(same)
+                .any(|planted| planted.begins > over - deadline && planted.begins < over + deadline)
         };
         if let Some(over) = over.filter(|over| *over + deadline < end && !goes_on(*over))
             && alert.resolved_at.is_none_or(|resolved| resolved > over + deadline)
@@ -228,9 +229,9 @@ pub fn table(scores: &[Score]) -> String {
     for score in scores {
         let mut delays = score.delays.clone();
         delays.sort();
-        let delay = delays.get(delays.len() / 2).map_or("-".to_owned(), |delay| {
-            format!("{} s", delay.whole_seconds())
-        });
+        let delay = delays
+            .get(delays.len() / 2)
+            .map_or("-".to_owned(), |delay| format!("{} s", delay.whole_seconds()));
         text += &format!(
             "{:<16} {:>7} {:>5} {:>6} {:>6} {:>9} {:>12}\n",
             score.alert,
