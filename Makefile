@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume stats audit test chaos bench bench-micro fuzz lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume serve stats audit test chaos bench bench-micro fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -47,6 +47,10 @@ consume: ## Land all that is in the topics in Postgres; FOLLOW=1 goes on until s
 	$(WITH) $(SLUICEGATE) migrate
 	$(WITH) $(SLUICEGATE) consume $(if $(FOLLOW),,--exit-when-drained) $(ARGS)
 
+serve: ## Make metrics and alerts of what lands, every minute, and serve /metrics, until stopped
+	$(WITH) $(SLUICEGATE) migrate
+	$(WITH) $(SLUICEGATE) serve $(ARGS)
+
 stats: ## Row counts, dead letters, lag
 	$(WITH) $(SLUICEGATE) stats $(ARGS)
 
@@ -81,7 +85,7 @@ build: ## The release binary, target/release/sluicegate
 clean: ## Delete what was built
 	cargo clean
 
-check migrate register produce consume stats audit bench-micro build: | tools
+check migrate register produce consume serve stats audit bench-micro build: | tools
 
 tools:
 	@scripts/install build
