@@ -78,7 +78,8 @@ pub(super) fn lasting(mean: f64, chance: &mut Chance) -> f64 {
     mean * factor
 }
 
-/// The same, for what lasts neither shorter nor longer than these bounds.
+/// The same, for what lasts neither shorter nor longer than these bounds. They must lie around the
+/// mean, and shorten it a little.
 pub(super) fn lasting_within(mean: f64, bounds: Range<f64>, chance: &mut Chance) -> f64 {
     let usual = mean - bounds.start;
     let within = 1.0 - (-(bounds.end - bounds.start) / usual).exp();

@@ -111,7 +111,7 @@ impl Shop {
         if is_down {
             chance.random_range(360.0..720.0)
         } else {
-            lasting_within(2400.0, 600.0..9000.0, chance)
+            lasting_within(1900.0, 600.0..7200.0, chance)
         }
     }
 }

@@ -21,6 +21,7 @@ mod device_telemetry;
 mod events;
 mod generic;
 mod heartbeats;
+mod segment;
 mod traffic;
 
 pub use anomaly::Anomaly;

@@ -141,6 +141,18 @@ fn hearts_are_usually_well_and_each_kind_of_anomaly_occurs() {
 }
 
 #[test]
+fn what_lasts_within_bounds_keeps_them_and_its_mean() {
+    let mut chance = common::seeded(1);
+    let drawn: Vec<f64> =
+        std::iter::repeat_with(|| common::lasting_within(600.0, 120.0..3600.0, &mut chance))
+            .take(10_000)
+            .collect();
+    assert!(drawn.iter().all(|seconds| (120.0..3600.0).contains(seconds)));
+    let mean = drawn.iter().sum::<f64>() / 10_000.0;
+    assert!((580.0..620.0).contains(&mean), "{mean}");
+}
+
+#[test]
 fn some_customers_fall_silent_for_a_while() {
     let mut hearts = Heartbeats::new(4);
     let mut last = HashMap::new();

@@ -2,17 +2,14 @@
 //! way report on. Rush hours slow it, jams build and clear, an accident stops a segment at once.
 
 use super::Generator;
-use super::anomaly::{Anomalies, Anomaly, Current};
-use super::common::{
-    Chance, Clock, Place, Walk, event_id, lasting_within, millis, noise, pick, rounded, rush_hour,
-    seeded,
-};
+use super::anomaly::{Anomalies, Anomaly};
+use super::common::{Chance, Clock, Place, event_id, millis, noise, rounded, rush_hour, seeded};
+use super::segment::Segment;
 use apache_avro::types::Value;
 use apache_avro::{AvroResult, to_value};
 use rand::RngExt;
 use serde::Serialize;
 use std::f64::consts::TAU;
-use std::ops::Range;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -64,7 +61,9 @@ impl Traffic {
     /// The traffic that belongs to this seed; the roads are the same for all seeds.
     pub fn new(seed: u64) -> Self {
         let mut chance = seeded(seed);
-        let segments = (0..ROADS * PER_ROAD).map(|n| Segment::new(n, &mut chance)).collect();
+        let segments = (0..ROADS * PER_ROAD)
+            .map(|n| Segment::new(segment_id(n), FREE_KMH[n / PER_ROAD], &mut chance))
+            .collect();
         let vehicles = (0..VEHICLES).map(|n| Vehicle::new(n, &mut chance)).collect();
         Traffic { chance, segments, vehicles, turns: (0, 0), anomalies: Anomalies::default() }
     }
@@ -133,6 +132,13 @@ const ROADS: usize = 4;
 const PER_ROAD: usize = 10;
 const VEHICLES: usize = 120;
 
+/// How fast it goes on each road when it is empty.
+const FREE_KMH: [f64; ROADS] = [50.0, 50.0, 70.0, 90.0];
+
+fn segment_id(segment: usize) -> String {
+    format!("road-{}-{:02}", segment / PER_ROAD + 1, segment % PER_ROAD + 1)
+}
+
 /// Kilometres from the centre to a ring road.
 fn radius(segment: usize) -> f64 {
     1.5 + 1.2 * (segment / PER_ROAD) as f64
@@ -146,153 +152,6 @@ fn position(segment: usize, metres: f64) -> Place {
     let index = (segment % PER_ROAD) as f64 + metres / length_metres(segment);
     let (y, x) = (TAU * index / PER_ROAD as f64).sin_cos();
     Place::in_city(radius(segment) * x, radius(segment) * y)
-}
-
-/// Slower than this is an anomaly, as the contract has it.
-const SLOW_KMH: f64 = 20.0;
-
-#[derive(Debug)]
-struct Segment {
-    id: String,
-    /// The speed on an empty road.
-    free_kmh: f64,
-    state: State,
-    /// How much faster or slower it goes than the state has it.
-    flow: Walk,
-    clock: Clock,
-    anomaly: Current,
-}
-
-/// Seconds of which a state consists.
-#[derive(Debug)]
-enum State {
-    /// It goes well for so long.
-    Free { left: f64 },
-    /// It has become slower and will become faster again.
-    Obstructed { obstruction: Obstruction, since: f64, builds: f64, lasts: f64, clears: f64 },
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Obstruction {
-    Jam,
-    Accident,
-}
-
-impl Segment {
-    fn new(number: usize, chance: &mut Chance) -> Self {
-        // a run begins in the middle of a day: somewhere there is a jam already
-        let jammed = chance.random_bool(0.1);
-        let state = if jammed {
-            State::jam(chance).half_way()
-        } else {
-            State::Free { left: lasting_within(5400.0, SETTLED.start / 2.0..SETTLED.end, chance) }
-        };
-        Segment {
-            id: format!("road-{}-{:02}", number / PER_ROAD + 1, number % PER_ROAD + 1),
-            free_kmh: [50.0, 50.0, 70.0, 90.0][number / PER_ROAD],
-            state,
-            flow: Walk::around(0.0, 0.04, 90.0, chance),
-            clock: Clock::default(),
-            anomaly: Current::default(),
-        }
-    }
-
-    fn speed_kmh(
-        &mut self,
-        at: OffsetDateTime,
-        chance: &mut Chance,
-        anomalies: &mut Anomalies,
-    ) -> f64 {
-        let elapsed = self.clock.elapsed(at);
-        self.state.advance(elapsed, rush_hour(at), chance);
-        let free = self.free_kmh * (0.95 - 0.35 * rush_hour(at));
-        let (mean, obstruction) = self.state.mean_kmh(free);
-        let anomaly = obstruction.filter(|_| mean < SLOW_KMH).map(Obstruction::name);
-        anomalies.observe(&mut self.anomaly, anomaly, at, || [("segment_id", self.id.clone())]);
-        (mean * (1.0 + self.flow.step(0.0, elapsed, chance))).max(0.0)
-    }
-}
-
-/// How long a road stays free, in seconds; twice as short at the height of the rush hours.
-const SETTLED: Range<f64> = 1200.0..14_400.0;
-
-impl State {
-    /// Lines of vehicles grow and shrink within minutes.
-    fn jam(chance: &mut Chance) -> State {
-        State::Obstructed {
-            obstruction: Obstruction::Jam,
-            since: 0.0,
-            builds: chance.random_range(300.0..480.0),
-            lasts: chance.random_range(300.0..900.0),
-            clears: chance.random_range(180.0..420.0),
-        }
-    }
-
-    /// An accident is felt within seconds.
-    fn accident(chance: &mut Chance) -> State {
-        State::Obstructed {
-            obstruction: Obstruction::Accident,
-            since: 0.0,
-            builds: 5.0,
-            lasts: chance.random_range(360.0..900.0),
-            clears: chance.random_range(60.0..180.0),
-        }
-    }
-
-    /// As it is when it has built up.
-    fn half_way(mut self) -> State {
-        if let State::Obstructed { since, builds, .. } = &mut self {
-            *since = *builds;
-        }
-        self
-    }
-
-    fn advance(&mut self, elapsed: f64, rush: f64, chance: &mut Chance) {
-        match self {
-            State::Free { left } => {
-                *left -= elapsed * (1.0 + rush);
-                if *left < 0.0 {
-                    let begin = pick(
-                        &[(State::jam as fn(&mut Chance) -> State, 6), (State::accident, 4)],
-                        chance,
-                    );
-                    *self = begin(chance);
-                }
-            }
-            State::Obstructed { since, builds, lasts, clears, .. } => {
-                *since += elapsed;
-                if *since > *builds + *lasts + *clears {
-                    *self = State::Free { left: lasting_within(5400.0, SETTLED, chance) };
-                }
-            }
-        }
-    }
-
-    /// How fast it goes on a road where it could go this fast, and what is in the way.
-    fn mean_kmh(&self, free: f64) -> (f64, Option<Obstruction>) {
-        let State::Obstructed { obstruction, since, builds, lasts, clears } = self else {
-            return (free, None);
-        };
-        let blocked = (since / builds).min((builds + lasts + clears - since) / clears);
-        let mean = free + (obstruction.speed_kmh() - free) * blocked.clamp(0.0, 1.0);
-        (mean, Some(*obstruction))
-    }
-}
-
-impl Obstruction {
-    fn speed_kmh(self) -> f64 {
-        match self {
-            Obstruction::Jam => 12.0,
-            Obstruction::Accident => 2.0,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Obstruction::Jam => "jam",
-            Obstruction::Accident => "accident",
-        }
-    }
 }
 
 #[derive(Debug)]
