@@ -15,10 +15,12 @@ STREAM = "device_telemetry"
 
 
 def contract(topic: str, bare: bool = False) -> dict[str, Any]:
-    """The contract in schemas/ for another topic; bare, it declares no rules, labels or aggregates."""
+    """The contract in schemas/ for another topic, without alerts; bare, without rules, labels and aggregates too."""
     schema = json.loads((REPOSITORY / "schemas" / f"{STREAM}.avsc").read_text())
     declared = schema["sluicegate"]
     declared["topic"] = topic
+    # what the measurements were taken with; an alert may keep an aggregate of its own
+    del declared["alerts"]
     if bare:
         for name in ("rules", "labels", "aggregates", "params"):
             del declared[name]
