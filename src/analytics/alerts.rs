@@ -280,6 +280,6 @@ fn say(watch: &Watch<'_>, decided: &Decided) {
     let (stream, alert) = (&watch.contract.stream, &watch.alert.name);
     let Decided { dimensions, measured, .. } = decided;
     let status = status(decided.change);
-    tracing::info!(stream, alert, dimensions, %measured, "alert {}", status.name());
+    tracing::info!(stream, alert, %dimensions, %measured, "alert {}", status.name());
     metrics::analytics::alert_became(stream, alert, status);
 }

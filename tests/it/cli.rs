@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 #[test]
 fn every_verb_explains_itself() {
     insta::assert_snapshot!("help", help(&[]));
-    for verb in ["check", "register", "migrate", "produce", "consume", "stats", "audit"] {
+    for verb in ["check", "register", "migrate", "produce", "consume", "serve", "stats", "audit"] {
         insta::assert_snapshot!(format!("help_of_{verb}"), help(&[verb]));
     }
     insta::assert_snapshot!("help_of_aggregates", help(&["aggregates"]));
