@@ -15,9 +15,10 @@ CREATE TABLE metrics (
     bucket     timestamptz NOT NULL,
     metric     text NOT NULL,           -- count, FIELD_avg, FIELD_max
     dimensions jsonb NOT NULL,
-    value      double precision NOT NULL,
-    PRIMARY KEY (aggregate, bucket, metric, dimensions)
+    value      double precision NOT NULL
 );
+-- Not unique: dimensions may be longer than a b-tree takes. A bucket's rows are made together.
+CREATE INDEX metrics_bucket ON metrics (aggregate, bucket);
 
 -- What somebody must be told, once for each alert and dimensions until it is over.
 CREATE TABLE alerts (
@@ -35,7 +36,7 @@ CREATE TABLE alerts (
     CHECK ((status = 'resolved') = (resolved_at IS NOT NULL)),
     CHECK ((status = 'resolved') = (resolution IS NOT NULL))
 );
-CREATE UNIQUE INDEX alerts_open ON alerts (stream, name, dimensions) WHERE status = 'open';
+CREATE UNIQUE INDEX alerts_open ON alerts (stream, name, md5(dimensions::text)) WHERE status = 'open';
 CREATE INDEX alerts_opened_at ON alerts (opened_at);
 
 -- Up to where an alert's buckets have been looked at.
@@ -54,9 +55,9 @@ CREATE TABLE alert_series (
     dimensions     jsonb NOT NULL,
     seen_at        timestamptz NOT NULL, -- its last bucket with an event
     holding_since  timestamptz,          -- not open: the first of the last buckets in which the condition held
-    clearing_since timestamptz,          -- open: the first of the last buckets in which it was over
-    PRIMARY KEY (stream, name, dimensions)
+    clearing_since timestamptz           -- open: the first of the last buckets in which it was over
 );
+CREATE UNIQUE INDEX alert_series_dimensions ON alert_series (stream, name, md5(dimensions::text));
 
 -- Who has still to be told of what.
 CREATE TABLE alert_outbox (
@@ -64,6 +65,8 @@ CREATE TABLE alert_outbox (
     alert_id   bigint NOT NULL REFERENCES alerts ON DELETE CASCADE,
     status     text NOT NULL CHECK (status IN ('open', 'resolved')), -- what became of the alert
     target     text NOT NULL CHECK (target IN ('topic', 'webhook')),
+    series     text NOT NULL,           -- of one alert and dimensions a target hears in order
     attempts   integer NOT NULL DEFAULT 0,
     next_at    timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX alert_outbox_series ON alert_outbox (target, series, id);

@@ -1,5 +1,6 @@
 //! librdkafka's settings, each with its reason, and topics.
 
+mod ends;
 mod reach;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -14,6 +15,9 @@ use rdkafka::{
     metadata::Metadata,
     types::RDKafkaErrorCode,
 };
+
+pub(crate) use ends::Ends;
+pub use ends::TopicEnds;
 
 use crate::{
     contract::{Contract, Topic},

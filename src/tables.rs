@@ -16,7 +16,7 @@ use self::live::LiveTable;
 use crate::{
     contract::{Aggregate, Column, ColumnType, Contract},
     failure::Failure,
-    sink::{aggregate_columns, fill, note_all},
+    sink::{aggregate_columns, fill, note_unless_known},
     sql::{connect, quoted, quoted_list, said},
 };
 
@@ -62,7 +62,6 @@ impl Plan {
                 let lock =
                     format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", quoted(&landing.name));
                 plan.statements.extend([lock, fill(contract, aggregate)]);
-                plan.statements.extend(aggregate.declared.then(|| note_all(aggregate)));
             }
         }
         Ok(plan)
@@ -191,6 +190,11 @@ pub async fn migrate(
                 .execute(&mut *transaction)
                 .await
                 .map_err(|error| anyhow!("Postgres refused: {statement}: {}", said(&error)))?;
+        }
+        for aggregate in contracts.iter().flat_map(|contract| &contract.aggregates) {
+            if aggregate.declared {
+                sqlx::raw_sql(&note_unless_known(aggregate)).execute(&mut *transaction).await?;
+            }
         }
         transaction.commit().await?;
     }

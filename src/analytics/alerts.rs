@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many buckets one transaction decides, which bounds what is read at once.
-const BATCH: i64 = 240;
+const BATCH: i64 = 60;
 
 /// Decides all buckets that ended before `closed`. The first ones that are ever looked at begin
 /// `look_back` before.
@@ -51,7 +51,8 @@ pub(super) async fn step(
         let mut told = Vec::new();
         if until > from {
             let samples = samples::read(&mut transaction, watch, from, until).await?;
-            let decided = watch.decide(&mut known, &samples, from, until);
+            let decided =
+                tokio::task::block_in_place(|| watch.decide(&mut known, &samples, from, until));
             remember(&mut transaction, watch, &known).await?;
             for decided in decided {
                 if write(&mut transaction, watch, &decided, targets).await? {
@@ -170,12 +171,12 @@ async fn known(
     watch: &Watch<'_>,
 ) -> Result<BTreeMap<String, Series>, Failure> {
     let rows = sqlx::query(
-        "SELECT dimensions::text, extract(epoch FROM coalesce(seen_at, opened_at))::bigint, \
+        "SELECT dimensions, extract(epoch FROM coalesce(seen_at, opened_at))::bigint, \
          opened_at IS NOT NULL, extract(epoch FROM holding_since)::bigint, \
          extract(epoch FROM clearing_since)::bigint \
-         FROM (SELECT dimensions, seen_at, holding_since, clearing_since FROM alert_series \
+         FROM (SELECT dimensions::text, seen_at, holding_since, clearing_since FROM alert_series \
                WHERE stream = $1 AND name = $2) AS series \
-         FULL JOIN (SELECT dimensions, opened_at FROM alerts \
+         FULL JOIN (SELECT dimensions::text, opened_at FROM alerts \
                     WHERE stream = $1 AND name = $2 AND status = 'open') AS alert \
          USING (dimensions)",
     )
@@ -205,7 +206,7 @@ async fn remember(
     sqlx::query(
         "DELETE FROM alert_series AS kept WHERE stream = $1 AND name = $2 AND NOT EXISTS \
          (SELECT FROM unnest($3::text[]) AS known (dimensions) \
-          WHERE known.dimensions::jsonb = kept.dimensions)",
+          WHERE known.dimensions = kept.dimensions::text)",
     )
     .bind(&watch.contract.stream)
     .bind(&watch.alert.name)
@@ -218,7 +219,7 @@ async fn remember(
          SELECT $1, $2, dimensions::jsonb, to_timestamp(seen), to_timestamp(holding), \
          to_timestamp(clearing) FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) \
          AS series (dimensions, seen, holding, clearing) \
-         ON CONFLICT (stream, name, dimensions) DO UPDATE SET seen_at = excluded.seen_at, \
+         ON CONFLICT (stream, name, md5(dimensions::text)) DO UPDATE SET seen_at = excluded.seen_at, \
          holding_since = excluded.holding_since, clearing_since = excluded.clearing_since \
          WHERE (kept.seen_at, kept.holding_since, kept.clearing_since) IS DISTINCT FROM \
          (excluded.seen_at, excluded.holding_since, excluded.clearing_since)",
@@ -252,7 +253,7 @@ async fn write(
                   ON CONFLICT DO NOTHING RETURNING id";
     let resolved = "UPDATE alerts SET status = 'resolved', resolved_at = to_timestamp($4), \
                     resolution = $5, decided_at = now() WHERE stream = $1 AND name = $2 \
-                    AND dimensions = $3::jsonb AND status = 'open' RETURNING id";
+                    AND md5(dimensions::text) = md5($3) AND status = 'open' RETURNING id";
     let (stream, name) = (&watch.contract.stream, &watch.alert.name);
     let about = |sql: &'static str| {
         sqlx::query_scalar(sql).bind(stream).bind(name).bind(&decided.dimensions).bind(decided.at)

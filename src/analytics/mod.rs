@@ -33,10 +33,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::{leader::Leader, watch::Watch};
 use crate::{
-    contract::Contract, failure::Failure, metrics, notify::Target, retry::Backoff, sql::within,
+    broker::TopicEnds, contract::Contract, failure::Failure, metrics, notify::Target,
+    retry::Backoff, sql::within,
 };
 
-/// How long one look at all streams may take.
+/// How long one look at a stream may take.
 const STEP: Duration = Duration::from_secs(110);
 
 /// How long those wait who are not the leader before they ask again.
@@ -49,132 +50,162 @@ pub struct AnalyticsOptions {
     pub every: Duration,
     /// How long after its end, by the events' time, a bucket is closed.
     pub lateness: Duration,
-    /// How long nothing may be read of a partition before it holds up nobody.
+    /// How long nothing must have come of a partition that is read to its end before it holds up
+    /// nobody.
     pub idle: Duration,
+    /// The same for one that has more, and is not read.
+    pub hold: Duration,
     /// How long before now the first buckets begin that alerts look at.
     pub look_back: Duration,
     /// Who is told of alerts.
     pub targets: Vec<Target>,
 }
 
-/// Looks for closed buckets until `stop` is cancelled, or once, whenever this process is the one that
-/// does. Others stand by, and one of them takes over when it is gone. `told` is notified when there is
-/// something to deliver.
-///
-/// What Postgres is away for is waited for. A stream whose tables are not as its contract says is left
-/// out, and said so, until they are.
-pub async fn run(
+/// Metrics and alerts of some streams.
+pub struct Analytics {
     contracts: Arc<Vec<Contract>>,
     postgres: PgConnectOptions,
+    ends: Arc<TopicEnds>,
     options: AnalyticsOptions,
-    told: Arc<Notify>,
-    stop: CancellationToken,
-) {
-    let mut backoff = Backoff::for_dependencies();
-    while !stop.is_cancelled() {
-        let led = tokio::select! {
-            led = lead(&contracts, &postgres, &options, &told) => led,
-            () = stop.cancelled() => break,
-        };
+}
+
+impl Analytics {
+    /// `ends` knows where the contracts' topics end.
+    pub fn new(
+        contracts: Arc<Vec<Contract>>,
+        postgres: PgConnectOptions,
+        ends: Arc<TopicEnds>,
+        options: AnalyticsOptions,
+    ) -> Analytics {
+        Analytics { contracts, postgres, ends, options }
+    }
+
+    /// Looks for closed buckets until `stop` is cancelled, whenever this process is the one that does.
+    /// Others stand by, and one of them takes over when it is gone. `told` is notified when there may be
+    /// something to deliver.
+    ///
+    /// What Postgres is away for is waited for. A stream whose tables are not as its contract says is
+    /// left out, and said so, until they are.
+    pub async fn run(self, told: Arc<Notify>, stop: CancellationToken) {
+        let mut backoff = Backoff::for_dependencies();
+        // whose turn it is: a stream that takes too long does not keep the others from theirs
+        let mut turn = 0;
+        while !stop.is_cancelled() {
+            let led = tokio::select! {
+                led = self.lead(&told, &mut turn) => led,
+                () = stop.cancelled() => break,
+            };
+            metrics::analytics::leads(false);
+            let delay = match led {
+                Ok(()) => {
+                    backoff = Backoff::for_dependencies();
+                    STAND_BY
+                }
+                Err(failure) => {
+                    tracing::warn!(error = %failure, "analytics waits for Postgres");
+                    backoff.next().unwrap_or(STAND_BY)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => {}
+            }
+        }
         metrics::analytics::leads(false);
-        let delay = match led {
-            Ok(()) => {
-                backoff = Backoff::for_dependencies();
-                STAND_BY
-            }
-            Err(failure) => {
-                tracing::warn!(error = %failure, "analytics waits for Postgres");
-                backoff.next().unwrap_or(STAND_BY)
-            }
+    }
+
+    /// Looks once, for all buckets that have closed so far; fails where another process leads.
+    pub async fn run_once(&self) -> anyhow::Result<()> {
+        let Some(mut leader) = Leader::elect(&self.postgres).await? else {
+            anyhow::bail!("another `sluicegate serve` does this; stop it, or leave it to it");
         };
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = stop.cancelled() => {}
+        self.ends.asked().await;
+        self.withdraw_undeclared(&mut leader).await?;
+        for contract in self.contracts.iter() {
+            self.look(leader.connection(), contract).await?;
         }
+        Ok(())
     }
-    metrics::analytics::leads(false);
-}
 
-/// Looks for closed buckets once, for all that have closed so far; fails where another process leads.
-pub async fn run_once(
-    contracts: &[Contract],
-    postgres: &PgConnectOptions,
-    options: &AnalyticsOptions,
-) -> anyhow::Result<()> {
-    let Some(mut leader) = Leader::elect(postgres).await? else {
-        anyhow::bail!("another `sluicegate serve` does this; stop it, or leave it to it");
-    };
-    for contract in contracts {
-        alerts::withdraw_undeclared(leader.connection(), contract, &options.targets).await?;
-        step(leader.connection(), contract, options).await?;
-    }
-    Ok(())
-}
-
-/// Does the work for as long as the connection lasts; returns where another process leads.
-async fn lead(
-    contracts: &[Contract],
-    postgres: &PgConnectOptions,
-    options: &AnalyticsOptions,
-    told: &Notify,
-) -> Result<(), Failure> {
-    let Some(mut leader) = within(STAND_BY, Leader::elect(postgres)).await? else { return Ok(()) };
-    tracing::info!("analytics: this process looks at closed buckets");
-    metrics::analytics::leads(true);
-    for contract in contracts {
-        alerts::withdraw_undeclared(leader.connection(), contract, &options.targets).await?;
-    }
-    let mut due = Instant::now();
-    loop {
-        let began = Instant::now();
-        let looked = within(STEP, look(leader.connection(), contracts, options)).await;
-        metrics::analytics::step_ended(looked.is_ok(), began.elapsed());
-        looked?;
-        told.notify_one();
-        // what was missed is not made up for: a look takes all that has closed
-        due = (due + options.every).max(Instant::now());
-        tokio::time::sleep_until(due).await;
-    }
-}
-
-/// One look at every stream. One that can't go on leaves the others alone.
-async fn look(
-    connection: &mut PgConnection,
-    contracts: &[Contract],
-    options: &AnalyticsOptions,
-) -> Result<(), Failure> {
-    for contract in contracts {
-        match step(connection, contract, options).await {
-            Err(failure @ Failure::Dependency(_)) => return Err(failure),
-            Err(failure) => {
-                let stream = &contract.stream;
-                tracing::error!(stream, error = %failure, "analytics leaves the stream out");
+    /// Does the work for as long as the connection lasts; returns where another process leads.
+    async fn lead(&self, told: &Notify, turn: &mut usize) -> Result<(), Failure> {
+        let elected = within(STAND_BY, Leader::elect(&self.postgres)).await?;
+        let Some(mut leader) = elected else { return Ok(()) };
+        tracing::info!("analytics: this process looks at closed buckets");
+        metrics::analytics::leads(true);
+        self.withdraw_undeclared(&mut leader).await?;
+        let mut due = Instant::now();
+        loop {
+            let began = Instant::now();
+            for _ in 0..self.contracts.len() {
+                let contract = self.contracts.iter().cycle().nth(*turn % self.contracts.len());
+                *turn = turn.wrapping_add(1);
+                let Some(contract) = contract else { continue };
+                let looked = within(STEP, self.look(leader.connection(), contract)).await;
+                if looked.is_err() {
+                    metrics::analytics::step_ended(false, began.elapsed());
+                }
+                looked?;
+                told.notify_one();
             }
-            Ok(()) => {}
+            metrics::analytics::step_ended(true, began.elapsed());
+            // what was missed is not made up for: a look takes all that has closed
+            due = (due + self.options.every).max(Instant::now());
+            tokio::time::sleep_until(due).await;
         }
     }
-    Ok(())
+
+    async fn withdraw_undeclared(&self, leader: &mut Leader) -> Result<(), Failure> {
+        for contract in self.contracts.iter() {
+            let targets = &self.options.targets;
+            alerts::withdraw_undeclared(leader.connection(), contract, targets).await?;
+        }
+        Ok(())
+    }
+
+    /// One look at a stream: its metrics, and its alerts. What can't go on leaves the rest alone.
+    async fn look(
+        &self,
+        connection: &mut PgConnection,
+        contract: &Contract,
+    ) -> Result<(), Failure> {
+        let options = &self.options;
+        let (idle, hold) = (options.idle, options.hold);
+        let read = watermark::read(connection, contract, &self.ends, idle, hold).await;
+        let Some(watermark) = left_out(contract, "watermark", read)?.flatten() else {
+            return Ok(());
+        };
+        metrics::analytics::watermark(&contract.stream, watermark);
+        let closed = watermark - options.lateness;
+        for aggregate in contract.aggregates.iter().filter(|aggregate| aggregate.declared) {
+            let made = rollup::run(connection, aggregate, closed).await;
+            left_out(contract, &aggregate.table, made)?;
+        }
+        for watch in contract.alerts.iter().filter_map(|alert| Watch::new(contract, alert)) {
+            let (look_back, targets) = (options.look_back, &options.targets);
+            let decided = alerts::step(connection, &watch, closed, look_back, targets).await;
+            left_out(contract, &watch.alert.name, decided)?;
+        }
+        Ok(())
+    }
 }
 
-/// One look at a stream: first its metrics, then its alerts.
-async fn step(
-    connection: &mut PgConnection,
+/// What came of a part of the work; where a person has to mend something, it is said, and the rest goes
+/// on.
+fn left_out<T>(
     contract: &Contract,
-    options: &AnalyticsOptions,
-) -> Result<(), Failure> {
-    let Some(watermark) = watermark::read(connection, contract, options.idle).await? else {
-        return Ok(());
-    };
-    metrics::analytics::watermark(&contract.stream, watermark);
-    let closed = watermark - options.lateness;
-    for aggregate in contract.aggregates.iter().filter(|aggregate| aggregate.declared) {
-        rollup::run(connection, aggregate, closed).await?;
+    what: &str,
+    done: Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(failure @ Failure::Dependency(_)) => Err(failure),
+        Err(failure) => {
+            let stream = &contract.stream;
+            tracing::error!(stream, what, error = %failure, "analytics leaves it out");
+            Ok(None)
+        }
     }
-    for watch in contract.alerts.iter().filter_map(|alert| Watch::new(contract, alert)) {
-        let (look_back, targets) = (options.look_back, &options.targets);
-        alerts::step(connection, &watch, closed, look_back, targets).await?;
-    }
-    Ok(())
 }
 
 /// Every statement that reads or writes something as large as a stream's aggregates or metrics, for

@@ -12,14 +12,16 @@ use crate::{
     sql::{literal, quoted},
 };
 
-/// How many changed buckets one transaction takes.
-const BATCH: i64 = 500;
+/// How many changed buckets one transaction takes: sinks that write one of them meanwhile wait for it,
+/// and each may have thousands of series.
+const BATCH: i64 = 20;
 
-/// The largest number that is taken over from a type that has larger ones than a double.
+/// The largest number that is taken over from a type that has larger ones than a double; below its
+/// inverse it is nothing.
 const LARGEST: &str = "1e300";
 
 /// Takes buckets that ended before `closed`: what another writes at the moment is left for the next
-/// time, so that nobody waits for us.
+/// time.
 const TAKE: &str = "DELETE FROM aggregate_changes WHERE (aggregate, bucket, writer) IN (\
                     SELECT aggregate, bucket, writer FROM aggregate_changes \
                     WHERE aggregate = $1 AND bucket <= $2 \
@@ -65,7 +67,12 @@ pub(super) fn clear(aggregate: &Aggregate) -> String {
 pub(super) fn fill(aggregate: &Aggregate) -> String {
     let mut values = vec!["('count', kept.count::double precision)".to_owned()];
     for of in &aggregate.of {
-        let average = format!("{} / nullif({}, 0)", number(of, "sum"), self::values(of));
+        let sum = number(of, "sum");
+        // Postgres has an error of its own for a quotient that is next to nothing
+        let average = format!(
+            "CASE WHEN abs({sum}) < 1e-280 THEN 0 ELSE {sum} / nullif({}, 0) END",
+            self::values(of)
+        );
         for (what, value) in [("avg", average), ("max", number(of, "max"))] {
             values.push(format!("({}, {value})", literal(&format!("{}_{what}", of.name))));
         }
@@ -105,9 +112,10 @@ pub(super) fn number(of: &Column, what: &str) -> String {
     let column = format!("kept.{}", quoted(&format!("{}_{what}", of.name)));
     let kind = if what == "sum" { of.kind.sum() } else { of.kind.clone() };
     match kind {
-        ColumnType::Numeric(_) => {
-            format!("CASE WHEN abs({column}) < {LARGEST} THEN {column}::double precision END")
-        }
+        ColumnType::Numeric(_) => format!(
+            "CASE WHEN abs({column}) < 1 / {LARGEST}::numeric THEN 0 \
+             WHEN abs({column}) < {LARGEST} THEN {column}::double precision END"
+        ),
         _ => format!("{column}::double precision"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::TryStreamExt;
 use sqlx::{PgConnection, Row as _};
 
 use super::{
@@ -16,22 +17,22 @@ use crate::{
 };
 
 /// Reads the buckets that begin from `from` on and before `until`, and those that they are compared
-/// with, by series.
+/// with, by series. The aggregate may have more dimensions than the alert; what is added up is added up
+/// here, where a sum beyond a double is no error.
 pub(super) async fn read(
     connection: &mut PgConnection,
     watch: &Watch<'_>,
     from: i64,
     until: i64,
 ) -> Result<BTreeMap<String, Samples>, Failure> {
-    let rows = sqlx::query(&query(watch))
-        .bind(from.saturating_sub(watch.before()))
-        .bind(until)
-        .fetch_all(connection)
-        .await?;
+    let sql = query(watch);
+    let mut rows =
+        sqlx::query(&sql).bind(from.saturating_sub(watch.before())).bind(until).fetch(connection);
     let mut samples: BTreeMap<String, Samples> = BTreeMap::new();
-    for row in &rows {
+    while let Some(row) = rows.try_next().await? {
         let series = samples.entry(row.try_get(1)?).or_default();
-        series.insert(row.try_get(0)?, sample(watch, row.try_get(2)?));
+        let sample = series.entry(row.try_get(0)?).or_default();
+        sample.merge(&read_sample(watch, row.try_get(2)?));
     }
     Ok(samples)
 }
@@ -56,19 +57,15 @@ pub(super) fn next_query(watch: &Watch<'_>) -> String {
     )
 }
 
-/// The buckets between two seconds since 1970: when each begins, its series, and its numbers. The
-/// aggregate may have more dimensions than the alert.
+/// The aggregate's rows of the buckets between two seconds since 1970: when each begins, its series, and
+/// its numbers.
 pub(super) fn query(watch: &Watch<'_>) -> String {
     let aggregate = watch.aggregate;
     let column = |name: &String, of: &'_ [Column]| of.iter().find(|c| c.name == *name).cloned();
-    let mut numbers = vec!["sum(kept.count)::double precision".to_owned()];
+    let mut numbers = vec!["kept.count::double precision".to_owned()];
     for field in watch.asked.fields.iter().filter_map(|name| column(name, &aggregate.of)) {
-        numbers.extend([
-            format!("sum({})", values(&field)),
-            format!("sum({})", number(&field, "sum")),
-            format!("min({})", number(&field, "min")),
-            format!("max({})", number(&field, "max")),
-        ]);
+        numbers.push(values(&field));
+        numbers.extend(["sum", "min", "max"].map(|what| number(&field, what)));
     }
     for label in watch.asked.labels.iter().filter_map(|name| column(name, &aggregate.by)) {
         let name = format!("kept.{}", quoted(&label.name));
@@ -76,15 +73,13 @@ pub(super) fn query(watch: &Watch<'_>) -> String {
             ColumnType::Boolean => name,
             _ => format!("{name} IS NOT NULL"),
         };
-        numbers
-            .push(format!("coalesce(sum(kept.count) FILTER (WHERE {is_so}), 0)::double precision"));
+        numbers.push(format!("CASE WHEN {is_so} THEN kept.count ELSE 0 END::double precision"));
     }
     let bucket = quoted(aggregate.bucket_column());
     format!(
         "SELECT extract(epoch FROM kept.{bucket})::bigint, {dimensions}::text, \
          ARRAY[{numbers}]::double precision[] FROM {table} AS kept \
-         WHERE kept.{bucket} >= to_timestamp($1) AND kept.{bucket} < to_timestamp($2) \
-         GROUP BY 1, 2",
+         WHERE kept.{bucket} >= to_timestamp($1) AND kept.{bucket} < to_timestamp($2)",
         dimensions = dimensions("kept", &watch.alert.by),
         numbers = numbers.join(", "),
         table = quoted(&aggregate.table),
@@ -92,7 +87,7 @@ pub(super) fn query(watch: &Watch<'_>) -> String {
 }
 
 /// Numbers in the order of [`query`].
-fn sample(watch: &Watch<'_>, numbers: Vec<Option<f64>>) -> Sample {
+fn read_sample(watch: &Watch<'_>, numbers: Vec<Option<f64>>) -> Sample {
     let mut numbers = numbers.into_iter();
     let mut next = || numbers.next().flatten();
     let count = next().unwrap_or_default();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::contract::{Aggregate, Alert, ConditionScope, Contract, Measure, Truth};
 
-/// For how long a series is expected that has no events any more, in seconds.
+/// For how long a series is expected at least that has no events any more, in seconds.
 const REMEMBERED: i64 = 86_400;
 
 /// What one alert needs of its contract, made ready.
@@ -87,7 +87,7 @@ impl<'c> Watch<'c> {
             decided.iter_mut().skip(begin).for_each(|new| new.dimensions.clone_from(dimensions));
         }
         known.retain(|_, series| {
-            !is_forgotten(series, until) && (self.watches_silence || series.is_under_way())
+            !self.is_forgotten(series, until) && (self.watches_silence || series.is_under_way())
         });
         decided.sort_by(|a, b| (a.at, &a.dimensions).cmp(&(b.at, &b.dimensions)));
         decided
@@ -105,7 +105,7 @@ impl<'c> Watch<'c> {
         while bucket < buckets.end {
             let end = bucket.saturating_add(self.course.every);
             let (now, earlier) = look(samples, bucket, self.before());
-            let change = if now.count == 0.0 && is_forgotten(series, end) {
+            let change = if now.count == 0.0 && self.is_forgotten(series, end) {
                 let was_open = series.is_open();
                 let anew = samples.range(bucket..buckets.end).next().map(|(first, _)| *first);
                 bucket = anew.unwrap_or(buckets.end);
@@ -127,6 +127,15 @@ impl<'c> Watch<'c> {
                 measured: self.measured(&now, &earlier),
             }));
         }
+    }
+
+    /// Whether a series has been silent for so long, at the end of a bucket, that it is not expected:
+    /// for a day, and for longer than the alert takes to open and to resolve.
+    fn is_forgotten(&self, series: &Series, end: i64) -> bool {
+        let Course { every, lasting, clear_for } = self.course;
+        let buckets = i64::from(lasting).saturating_add(i64::from(clear_for)).saturating_add(2);
+        let silent = end.saturating_sub(series.seen_at).saturating_sub(every);
+        silent > REMEMBERED.max(every.saturating_mul(buckets))
     }
 
     /// Whether the condition holds, and whether it is over.
@@ -153,11 +162,6 @@ impl<'c> Watch<'c> {
         };
         Json::Object(self.alert.measures().iter().map(value).collect())
     }
-}
-
-/// Whether a series has been silent for so long, at the end of a bucket, that it is not expected.
-fn is_forgotten(series: &Series, end: i64) -> bool {
-    end.saturating_sub(series.seen_at) > REMEMBERED
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Asked {
         let field = || sample.fields.get(place(&self.fields)?).copied();
         match measure.function {
             Function::Count => Some(sample.count),
-            Function::Sum => field()?.sum,
+            Function::Sum => field()?.sum.filter(|sum| sum.is_finite()),
             Function::Average => {
                 let field = field()?;
                 Some(field.sum? / field.count).filter(|average| average.is_finite())
@@ -72,21 +72,17 @@ impl Asked {
 }
 
 impl Sample {
-    /// What buckets hold together.
-    pub(super) fn merged<'s>(samples: impl IntoIterator<Item = &'s Sample>) -> Sample {
-        let mut merged = Sample::default();
-        for sample in samples {
-            merged.count += sample.count;
-            merged.fields.resize(sample.fields.len().max(merged.fields.len()), Field::default());
-            for (field, more) in merged.fields.iter_mut().zip(&sample.fields) {
-                field.merge(more);
-            }
-            merged.labelled.resize(sample.labelled.len().max(merged.labelled.len()), 0.0);
-            for (labelled, more) in merged.labelled.iter_mut().zip(&sample.labelled) {
-                *labelled += more;
-            }
+    /// Adds what another holds.
+    pub(super) fn merge(&mut self, more: &Sample) {
+        self.count += more.count;
+        self.fields.resize(more.fields.len().max(self.fields.len()), Field::default());
+        for (field, more) in self.fields.iter_mut().zip(&more.fields) {
+            field.merge(more);
         }
-        merged
+        self.labelled.resize(more.labelled.len().max(self.labelled.len()), 0.0);
+        for (labelled, more) in self.labelled.iter_mut().zip(&more.labelled) {
+            *labelled += more;
+        }
     }
 }
 
@@ -109,8 +105,10 @@ pub(super) type Samples = BTreeMap<i64, Sample>;
 /// A bucket of a series, and the buckets before it, together.
 pub(super) fn look(samples: &Samples, bucket: i64, before: i64) -> (Sample, Sample) {
     let now = samples.get(&bucket).cloned().unwrap_or_default();
-    let earlier = samples.range(bucket.saturating_sub(before)..bucket).map(|(_, sample)| sample);
-    (now, Sample::merged(earlier))
+    let mut earlier = Sample::default();
+    let buckets = samples.range(bucket.saturating_sub(before)..bucket);
+    buckets.for_each(|(_, sample)| earlier.merge(sample));
+    (now, earlier)
 }
 
 #[cfg(test)]

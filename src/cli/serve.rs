@@ -8,13 +8,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    analytics::{self, AnalyticsOptions},
-    broker::Broker,
+    analytics::{Analytics, AnalyticsOptions},
+    broker::{Broker, TopicEnds},
     config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs, RegistryArgs, seconds, secret},
     contract::Contract,
     http::{self, Page},
     metrics::{self, DatabaseMetrics},
-    notify::{AlertTopic, Notifier, Webhook},
+    notify::{AlertTopic, Delivered, Notifier, Webhook},
     secret::Secret,
     tables,
 };
@@ -27,10 +27,6 @@ use crate::{
 /// All serve /metrics, /healthz and /readyz. Runs until SIGTERM or Ctrl-C.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The streams to look at [default: all]
-    #[arg(value_name = "STREAM")]
-    streams: Vec<String>,
-
     /// Serve http://ADDRESS/metrics for Prometheus, and /healthz and /readyz
     #[arg(long, env = "SLUICEGATE_SERVE_LISTEN", default_value = "127.0.0.1:9465")]
     #[arg(value_name = "HOST:PORT")]
@@ -77,9 +73,13 @@ struct BucketArgs {
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = seconds)]
     lateness: Duration,
 
-    /// A partition of which nothing was read for so long holds up nobody
+    /// A partition that was read to its end, and got nothing for so long, holds up nobody
     #[arg(long, default_value = "2m", value_name = "TIME", value_parser = seconds)]
     idle: Duration,
+
+    /// Neither does one that has more to read, and of which nothing was read for so long
+    #[arg(long, default_value = "6h", value_name = "TIME", value_parser = seconds)]
+    hold: Duration,
 
     /// Where an alert was never looked at: begin so long ago
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = seconds)]
@@ -113,7 +113,7 @@ impl ServeArgs {
         file: &ConfigFile,
         stop: CancellationToken,
     ) -> anyhow::Result<ExitCode> {
-        let contracts = Arc::new(self.contracts.read(file, &self.streams)?);
+        let contracts = Arc::new(self.contracts.read(file, &[])?);
         let broker = Broker::new(self.kafka.properties(file)?)?;
         let postgres = self.postgres.options()?;
         let notifier = self.notifier(&postgres, &broker, &contracts)?;
@@ -121,23 +121,23 @@ impl ServeArgs {
             every: self.buckets.every.max(Duration::from_millis(100)),
             lateness: self.buckets.lateness,
             idle: self.buckets.idle,
+            hold: self.buckets.hold,
             look_back: self.buckets.look_back,
             targets: notifier.targets(),
         };
         tables::verify_migrated(&postgres).await?;
+        let topics = contracts.iter().map(|contract| contract.topic.name.clone()).collect();
+        let ends = Arc::new(TopicEnds::watch(broker, topics));
+        let analytics = Analytics::new(contracts.clone(), postgres.clone(), ends.clone(), options);
         if self.once {
-            analytics::run_once(&contracts, &postgres, &options).await?;
-            let delivered = notifier.deliver_due().await?;
-            println!(
-                "{} told of alerts, {} still to be told",
-                delivered.delivered, delivered.failed
-            );
-            return Ok(ExitCode::SUCCESS);
+            let looked = analytics.run_once().await;
+            let Delivered { delivered, failed, refused } = notifier.deliver_due().await?;
+            println!("{delivered} told of alerts, {failed} still to be told, {refused} refused");
+            return looked.map(|()| ExitCode::SUCCESS);
         }
         let process = metrics::install(&[metrics::PROCESS, metrics::SERVE])?;
         let most_series = usize::try_from(self.most_series).unwrap_or(usize::MAX);
-        let database =
-            DatabaseMetrics::new(contracts.clone(), postgres.clone(), broker, most_series);
+        let database = DatabaseMetrics::new(contracts, postgres, ends, most_series);
         let database = Arc::new(database);
         let page = Page::new(process).with(move || {
             let database = database.clone();
@@ -145,10 +145,7 @@ impl ServeArgs {
         });
         let serving = http::serve(self.listen, http::routes(page), stop.clone()).await?;
         let told = Arc::new(Notify::new());
-        tokio::join!(
-            analytics::run(contracts, postgres, options, told.clone(), stop.clone()),
-            notifier.run(told, stop),
-        );
+        tokio::join!(analytics.run(told.clone(), stop.clone()), notifier.run(told, stop),);
         serving.ended().await;
         Ok(ExitCode::SUCCESS)
     }

@@ -14,8 +14,11 @@ use super::{
 /// The width of buckets that an alert looks at where it does not say.
 const EVERY: &str = "1m";
 
-/// How many buckets an alert may wait for or look back on.
+/// How many buckets an alert may wait for.
 const MOST_BUCKETS: u64 = 1_440;
+
+/// How many buckets an alert may compare with, each time.
+const MOST_BEFORE: u64 = 60;
 
 /// How many buckets an alert compares with where it does not say.
 const BEFORE: u32 = 5;
@@ -86,13 +89,13 @@ impl Reader<'_> {
                 .as_ref()
                 .map(|clear| self.condition(&format!("{place}.clear"), clear, params, columns));
             let Some(every) = spec.every.or_else(|| EVERY.parse().ok()) else { continue };
-            let mut buckets = |key: &str, width: Option<Every>, default: u32| match width {
-                Some(width) => self.buckets(&format!("{place}.{key}"), width, every),
+            let mut buckets = |key: &str, width: Option<Every>, default: u32, most| match width {
+                Some(width) => self.buckets(&format!("{place}.{key}"), width, every, most),
                 None => default,
             };
-            let lasting = buckets("for", spec.lasting, 1);
-            let clear_for = buckets("clear_for", spec.clear_for, lasting);
-            let before = buckets("before", spec.before, BEFORE);
+            let lasting = buckets("for", spec.lasting, 1, MOST_BUCKETS);
+            let clear_for = buckets("clear_for", spec.clear_for, lasting, MOST_BUCKETS);
+            let before = buckets("before", spec.before, BEFORE, MOST_BEFORE);
             let (Some(when), None | Some(Some(_))) = (when, &clear) else { continue };
             let clear = clear.flatten();
             let name = spec.name.clone();
@@ -151,13 +154,12 @@ impl Reader<'_> {
     }
 
     /// How many buckets a width of time is.
-    fn buckets(&mut self, place: &str, width: Every, every: Every) -> u32 {
+    fn buckets(&mut self, place: &str, width: Every, every: Every, most: u64) -> u32 {
         let (width, every) = (width.duration().as_secs(), every.duration().as_secs());
         let buckets = width.checked_div(every).unwrap_or_default();
-        if !width.is_multiple_of(every) || !(1..=MOST_BUCKETS).contains(&buckets) {
+        if !width.is_multiple_of(every) || !(1..=most).contains(&buckets) {
             let every = Duration::from_secs(every);
-            let message =
-                format!("expected 1 to {MOST_BUCKETS} buckets, which are {every:?} wide here");
+            let message = format!("expected 1 to {most} buckets, which are {every:?} wide here");
             self.problem(place, message);
         }
         u32::try_from(buckets).unwrap_or(u32::MAX)

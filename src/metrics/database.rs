@@ -3,7 +3,6 @@
 
 mod buckets;
 mod figures;
-mod watermarks;
 
 use std::{
     sync::Arc,
@@ -16,14 +15,13 @@ use tokio::{sync::Mutex, time::timeout};
 use self::{
     buckets::{Bucket, Shown},
     figures::Figures,
-    watermarks::Watermarks,
 };
 use super::{
     describe, describe_missing,
     list::{DATABASE, DATABASE_UP, SCRAPE_ERRORS},
     recorder,
 };
-use crate::{broker::Broker, contract::Contract, sql::said};
+use crate::{broker::TopicEnds, contract::Contract, sql::said};
 
 /// How long reading may take: Prometheus itself waits for ten seconds.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -33,7 +31,7 @@ pub struct DatabaseMetrics {
     contracts: Arc<Vec<Contract>>,
     postgres: PgConnectOptions,
     shown: Vec<Shown>,
-    watermarks: Watermarks,
+    ends: Arc<TopicEnds>,
     most_series: usize,
     last: Mutex<Last>,
 }
@@ -50,12 +48,12 @@ struct Last {
 }
 
 impl DatabaseMetrics {
-    /// Of each aggregate at most `most_series` sets of dimensions are shown. Asks Kafka for the
-    /// topics' ends from now on, until it is dropped; needs a Tokio runtime.
+    /// Of each aggregate at most `most_series` sets of dimensions are shown. `ends` knows where the
+    /// contracts' topics end.
     pub fn new(
         contracts: Arc<Vec<Contract>>,
         postgres: PgConnectOptions,
-        broker: Broker,
+        ends: Arc<TopicEnds>,
         most_series: usize,
     ) -> DatabaseMetrics {
         let postgres = postgres.application_name("sluicegate metrics").options([
@@ -65,10 +63,9 @@ impl DatabaseMetrics {
             ("default_transaction_read_only", "on"),
             ("jit", "off"),
         ]);
-        let topics = contracts.iter().map(|contract| contract.topic.name.clone()).collect();
         DatabaseMetrics {
             shown: buckets::shown(&contracts),
-            watermarks: Watermarks::watch(broker, topics),
+            ends,
             contracts,
             postgres,
             most_series,
@@ -137,7 +134,7 @@ impl DatabaseMetrics {
             describe(DATABASE);
             DATABASE_UP.gauge(&[]).set(f64::from(u8::from(read.is_some())));
             if let Some((figures, buckets)) = read {
-                figures.show(&self.contracts, &self.watermarks);
+                figures.show(&self.contracts, &self.ends);
                 for (shown, bucket) in self.shown.iter().zip(buckets) {
                     shown.show(bucket.as_ref());
                 }

@@ -2,7 +2,7 @@
 //!
 //! Who has to be told of what is in `alert_outbox`, written in the transaction that decided it. A row
 //! leaves it once its target has acknowledged: being told may repeat after a crash, and never misses.
-//! Of one alert, a target hears in order.
+//! Of one alert and its dimensions, a target hears in order.
 
 mod notice;
 mod topic;
@@ -10,7 +10,7 @@ mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::future::{join_all, try_join_all};
 use rand::RngExt;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{sync::Notify, time::timeout};
@@ -27,13 +27,10 @@ use crate::{
     sql::for_work,
 };
 
-/// How many are told at once.
-const CONCURRENTLY: usize = 8;
+/// How many messages a target is told at once; so many are taken.
+const CONCURRENTLY: i64 = 8;
 
-/// How many are taken at once.
-const BATCH: i64 = 100;
-
-/// For how long who took a row has it to themselves, in seconds.
+/// For how long who took a row has it to themselves, in seconds: longer than telling of any takes.
 const LEASE: i32 = 300;
 
 /// How often the outbox is looked at unasked: for what is due again, or another left behind.
@@ -89,7 +86,9 @@ pub(crate) async fn enqueue(
 ) -> Result<(), Failure> {
     let targets: Vec<&str> = targets.iter().map(|target| target.name()).collect();
     sqlx::query(
-        "INSERT INTO alert_outbox (alert_id, status, target) SELECT $1, $2, unnest($3::text[])",
+        "INSERT INTO alert_outbox (alert_id, status, target, series) \
+         SELECT id, $2, unnest($3::text[]), \
+         concat_ws('/', stream, name, md5(dimensions::text)) FROM alerts WHERE id = $1",
     )
     .bind(alert)
     .bind(status.name())
@@ -123,6 +122,8 @@ pub struct Delivered {
     pub delivered: usize,
     /// How many have to be told again.
     pub failed: usize,
+    /// How many were refused, and are given up.
+    pub refused: usize,
 }
 
 impl Notifier {
@@ -168,51 +169,37 @@ impl Notifier {
         }
     }
 
-    /// Delivers all that is due.
+    /// Delivers all that is due. A target that is slow keeps no other waiting.
     pub async fn deliver_due(&self) -> Result<Delivered, Failure> {
+        let targets = self.targets();
+        let all = try_join_all(targets.into_iter().map(|target| self.deliver_to(target))).await?;
+        let sum = |of: fn(&Delivered) -> usize| all.iter().map(of).sum();
+        Ok(Delivered {
+            delivered: sum(|all| all.delivered),
+            failed: sum(|all| all.failed),
+            refused: sum(|all| all.refused),
+        })
+    }
+
+    async fn deliver_to(&self, target: Target) -> Result<Delivered, Failure> {
         let mut all = Delivered::default();
         let mut connection = PgConnection::connect_with(&self.postgres).await?;
         loop {
-            let claimed = self.claim(&mut connection).await?;
+            let claimed = claim(&mut connection, target).await?;
             if claimed.is_empty() {
                 return Ok(all);
             }
-            let mut outcomes = stream::iter(claimed)
-                .map(async |claimed| (self.deliver(&claimed).await, claimed))
-                .buffer_unordered(CONCURRENTLY);
-            while let Some((outcome, claimed)) = outcomes.next().await {
-                match settle(&mut connection, &claimed, outcome).await? {
-                    true => all.delivered += 1,
-                    false => all.failed += 1,
+            let outcomes = claimed.iter().map(|claimed| self.deliver(claimed));
+            let outcomes = join_all(outcomes).await;
+            for (claimed, outcome) in claimed.iter().zip(outcomes) {
+                match &outcome {
+                    Ok(()) => all.delivered += 1,
+                    Err(Undelivered::Away { .. }) => all.failed += 1,
+                    Err(Undelivered::Refused(_)) => all.refused += 1,
                 }
+                settle(&mut connection, claimed, outcome).await?;
             }
         }
-    }
-
-    /// Takes rows that are due and that nothing of the same alert comes before.
-    async fn claim(&self, connection: &mut PgConnection) -> Result<Vec<Claimed>, Failure> {
-        let targets: Vec<&str> = self.targets().iter().map(|target| target.name()).collect();
-        let claimed = sqlx::query_as(
-            "WITH claimed AS (UPDATE alert_outbox SET attempts = attempts + 1, \
-             next_at = now() + make_interval(secs => $3) WHERE id IN (\
-               SELECT id FROM alert_outbox AS due WHERE next_at <= now() AND target = ANY ($1) \
-               AND NOT EXISTS (SELECT FROM alert_outbox AS earlier \
-                 WHERE (earlier.alert_id, earlier.target) = (due.alert_id, due.target) \
-                 AND earlier.id < due.id) \
-               ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) \
-             RETURNING id AS outbox_id, alert_id, status, target, attempts) \
-             SELECT outbox_id, target, attempts, alert_id, stream, name, dimensions, claimed.status, \
-             since, opened_at, measured, \
-             CASE WHEN claimed.status = 'resolved' THEN resolved_at END AS resolved_at, \
-             CASE WHEN claimed.status = 'resolved' THEN resolution END AS resolution \
-             FROM claimed JOIN alerts ON alerts.id = alert_id ORDER BY outbox_id",
-        )
-        .bind(targets)
-        .bind(BATCH)
-        .bind(LEASE)
-        .fetch_all(connection)
-        .await?;
-        Ok(claimed)
     }
 
     async fn deliver(&self, claimed: &Claimed) -> Result<(), Undelivered> {
@@ -229,12 +216,36 @@ impl Notifier {
     }
 }
 
-/// Takes a row out of the outbox, or says when it is due again; whether it was delivered.
+/// Takes rows that are due and that nothing of the same series comes before.
+async fn claim(connection: &mut PgConnection, target: Target) -> Result<Vec<Claimed>, Failure> {
+    let claimed = sqlx::query_as(
+        "WITH claimed AS (UPDATE alert_outbox SET attempts = attempts + 1, \
+         next_at = now() + make_interval(secs => $3) WHERE id IN (\
+           SELECT id FROM alert_outbox AS due WHERE next_at <= now() AND target = $1 \
+           AND NOT EXISTS (SELECT FROM alert_outbox AS earlier WHERE earlier.target = $1 \
+             AND earlier.series = due.series AND earlier.id < due.id) \
+           ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) \
+         RETURNING id AS outbox_id, alert_id, status, target, attempts) \
+         SELECT outbox_id, target, attempts, alert_id, stream, name, dimensions, claimed.status, \
+         since, opened_at, measured, \
+         CASE WHEN claimed.status = 'resolved' THEN resolved_at END AS resolved_at, \
+         CASE WHEN claimed.status = 'resolved' THEN resolution END AS resolution \
+         FROM claimed JOIN alerts ON alerts.id = alert_id ORDER BY outbox_id",
+    )
+    .bind(target.name())
+    .bind(CONCURRENTLY)
+    .bind(LEASE)
+    .fetch_all(connection)
+    .await?;
+    Ok(claimed)
+}
+
+/// Takes a row out of the outbox, or says when it is due again, unless somebody else has it by now.
 async fn settle(
     connection: &mut PgConnection,
     claimed: &Claimed,
     outcome: Result<(), Undelivered>,
-) -> Result<bool, Failure> {
+) -> Result<(), Failure> {
     let Claimed { outbox_id, target, attempts, notice } = claimed;
     let (stream, alert, id) = (&notice.stream, &notice.name, notice.alert_id);
     let delivery = match &outcome {
@@ -262,19 +273,22 @@ async fn settle(
     if let Err(Undelivered::Away { retry_after, .. }) = &outcome {
         let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
         sqlx::query(
-            "UPDATE alert_outbox SET next_at = now() + make_interval(secs => $2) WHERE id = $1",
+            "UPDATE alert_outbox SET next_at = now() + make_interval(secs => $3) \
+             WHERE id = $1 AND attempts = $2",
         )
         .bind(outbox_id)
+        .bind(attempts)
         .bind(pause(*attempts).max(asked).as_secs_f64())
         .execute(connection)
         .await?;
-        return Ok(false);
+        return Ok(());
     }
-    sqlx::query("DELETE FROM alert_outbox WHERE id = $1")
+    sqlx::query("DELETE FROM alert_outbox WHERE id = $1 AND attempts = $2")
         .bind(outbox_id)
+        .bind(attempts)
         .execute(connection)
         .await?;
-    Ok(outcome.is_ok())
+    Ok(())
 }
 
 /// How long to wait after so many attempts: twice as long each time, and not all at once.

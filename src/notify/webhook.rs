@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use reqwest::{Client, StatusCode, Url, header::RETRY_AFTER};
+use reqwest::{Client, StatusCode, Url, header::RETRY_AFTER, redirect::Policy};
 
 use super::{Undelivered, notice::Notice};
 use crate::secret::Secret;
@@ -25,7 +25,8 @@ impl Webhook {
         parsed
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .context("the webhook's address can't be read; expected http:// or https://")?;
-        let client = Client::builder().timeout(ANSWER).build()?;
+        // one that is followed becomes a GET, and whatever answers it has not been told
+        let client = Client::builder().timeout(ANSWER).redirect(Policy::none()).build()?;
         Ok(Webhook { client, url: url.clone() })
     }
 

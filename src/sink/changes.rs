@@ -70,9 +70,18 @@ fn changed<'c>(contract: &'c Contract, batch: &Batch) -> BTreeSet<(&'c str, i64)
     contract.aggregates.iter().filter(|aggregate| aggregate.declared).flat_map(of).collect()
 }
 
-/// Notes all buckets of an aggregate.
-pub fn note_all(aggregate: &Aggregate) -> String {
-    note_those_of(aggregate, &quoted(&aggregate.table))
+/// Notes all buckets of an aggregate of which nothing is known yet: neither metrics nor changes, as of one
+/// that was there before there were any.
+pub fn note_unless_known(aggregate: &Aggregate) -> String {
+    let name = literal(&aggregate.table);
+    let known = ["metrics", "aggregate_changes"]
+        .map(|table| format!("EXISTS (SELECT FROM {table} WHERE aggregate = {name})"));
+    let table = format!(
+        "(SELECT * FROM {} WHERE NOT ({})) AS unknown",
+        quoted(&aggregate.table),
+        known.join(" OR ")
+    );
+    note_those_of(aggregate, &table)
 }
 
 /// Notes the buckets that are in another table, for who writes the stream alone.

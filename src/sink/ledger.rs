@@ -1,6 +1,6 @@
 //! The account of every offset, kept in the transaction that the offsets' events are in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
@@ -11,6 +11,9 @@ use crate::{
     contract::Contract,
     failure::Failure,
 };
+
+/// How far clocks may differ that go right.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// What one batch adds to the ledger, by partition.
 #[derive(Debug)]
@@ -119,13 +122,16 @@ impl Account {
         }
     }
 
-    /// Notes how far the events of a batch have come by their own time.
+    /// Notes how far the events of a batch have come by their own time. One whose clock runs ahead says
+    /// nothing about the others.
     pub(super) fn note_event_times(&mut self, batch: &Batch) {
+        let latest = OffsetDateTime::now_utc() + AHEAD;
         for row in &batch.rows {
             let record = batch.records.get(row.record);
             let entry = record.and_then(|record| self.partitions.get_mut(&record.partition));
+            let time = row.time.and_then(storable_instant).filter(|time| *time <= latest);
             if let Some(entry) = entry {
-                entry.event_time = entry.event_time.max(row.time.and_then(storable_instant));
+                entry.event_time = entry.event_time.max(time);
             }
         }
     }

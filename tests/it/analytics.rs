@@ -160,7 +160,7 @@ fn an_alert_opens_resolves_and_is_told_to_the_topic_and_to_a_webhook_that_comes_
     let url = webhook.uri();
     let args = ["--alerts-topic", &topic, "--alerts-webhook", &url];
     let ran = serve_once(&fixture, &args);
-    assert_eq!(ran.stdout, "1 told of alerts, 1 still to be told\n");
+    assert_eq!(ran.stdout, "1 told of alerts, 1 still to be told, 0 refused\n");
     assert!(!ran.stderr.contains(&url), "{}", ran.stderr);
     let alerts = "SELECT stream, name, dimensions, status, since, opened_at, resolved_at, measured \
                   FROM alerts ORDER BY id";
@@ -271,7 +271,7 @@ fn an_alert_that_the_webhook_refuses_is_given_up_and_the_next_is_told() {
     runtime.block_on(take.mount(&webhook));
     land(&fixture, &[rows("a", 0, &[60.0]), rows("b", 0, &[60.0])].concat(), 1);
     let ran = serve_once(&fixture, &["--no-alerts-topic", "--alerts-webhook", &webhook.uri()]);
-    assert_eq!(ran.stdout, "1 told of alerts, 1 still to be told\n");
+    assert_eq!(ran.stdout, "1 told of alerts, 0 still to be told, 1 refused\n");
     assert!(ran.stderr.contains("is refused, and given up"), "{}", ran.stderr);
     assert_eq!(fixture.number("SELECT count(*) FROM alert_outbox"), 0);
     assert_eq!(runtime.block_on(webhook.received_requests()).unwrap().len(), 2);
@@ -384,6 +384,100 @@ fn a_server_waits_for_a_database_that_is_away_and_goes_on() {
     server.wait_for_log("analytics waits for Postgres");
     land(&fixture, &rows("a", 0, &[60.0]), 1);
     fixture.wait_until("SELECT count(*) FROM alerts", |alerts| alerts == 1);
+}
+
+#[test]
+fn what_a_consumer_that_was_away_reads_later_is_decided_as_if_it_had_been_there() {
+    let fixture = Fixture::with_stream(watched(json!([
+        {"name": "hot", "by": ["device"], "when": "avg(value) > 50.0"},
+        {"name": "silent", "by": ["device"], "when": "count() == 0", "for": "2m", "clear_for": "1m"},
+    ])));
+    land(&fixture, &rows("a", 0, &[10.0]), 1);
+    // by the wall's clock all of it is long past; what was sent meanwhile is still on the topic
+    let args = ["serve", "--once", "--lateness", "0s", "--idle", "0s", "--no-alerts-topic"];
+    let minutes: Vec<Json> = (1..8)
+        .flat_map(|minute| rows("a", minute, &[if minute == 4 { 90.0 } else { 10.0 }]))
+        .collect();
+    fixture.produce("readings", &minutes);
+    fixture.run(&args).success();
+    let decided = "SELECT extract(epoch FROM max(decided_until)) * 1000 FROM alert_progress";
+    assert_eq!(fixture.number(decided), NOON + 60_000);
+    assert_eq!(fixture.number("SELECT count(*) FROM alerts"), 0);
+
+    fixture.drain();
+    serve_once(&fixture, &["--no-alerts-topic"]);
+    let names = fixture.rows("SELECT name, status FROM alerts WHERE dimensions->>'device' = 'a'");
+    assert_eq!(names, [json!({"name": "hot", "status": "resolved"})]);
+    // who does not come back is not waited for for ever
+    fixture.produce("readings", &rows("a", 9, &[10.0]));
+    fixture.run(&[&args[..], &["--hold", "0s"]].concat()).success();
+    assert!(fixture.number(decided) > NOON + 24 * 3_600_000);
+}
+
+#[test]
+fn no_number_and_no_text_that_lands_keeps_others_from_their_metrics_and_alerts() {
+    let mut contract = watched(json!([
+        {"name": "hot", "by": ["device"], "when": "avg(value) > 50.0"},
+        {"name": "high", "when": "share(is_high) > 0.1 && max(value) > 1.0"},
+    ]));
+    contract["sluicegate"]["aggregates"] =
+        json!([{"every": "1m", "by": ["device", "is_high"], "of": ["value"]}]);
+    let fixture = Fixture::with_stream(contract);
+    // random, so that it can't be compressed, and longer than a b-tree takes with all else
+    let long: String = (0..82).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
+    let mut minutes = rows("small", 0, &[5e-324, 0.0]);
+    minutes.extend(rows("large", 0, &[1.7e308]));
+    minutes.extend(rows("larger", 0, &[1.7e308]));
+    minutes.extend(rows(&long, 0, &[60.0]));
+    minutes.extend(rows("a", 0, &[60.0]));
+    land(&fixture, &minutes, 1);
+    let ran = serve_once(&fixture, &["--no-alerts-topic"]);
+    assert!(!ran.stderr.contains("ERROR"), "{}", ran.stderr);
+    let averages = "SELECT dimensions->>'device' AS device, value FROM metrics \
+                    WHERE metric = 'value_avg' AND length(dimensions->>'device') < 9 ORDER BY 1";
+    let averages = fixture.rows(averages);
+    let averages: Vec<(&str, f64)> = averages
+        .iter()
+        .map(|row| (row["device"].as_str().unwrap(), row["value"].as_f64().unwrap()))
+        .collect();
+    let expected = [("a", 60.0), ("large", 1.7e308), ("larger", 1.7e308), ("small", 0.0)];
+    assert_eq!(averages, expected);
+    let hot = "SELECT count(*) FROM alerts WHERE name = 'hot'";
+    assert_eq!(fixture.number(hot), 4);
+    assert_eq!(fixture.number("SELECT count(*) FROM alerts WHERE name = 'high'"), 1);
+    let metrics = "SELECT count(*) FROM metrics WHERE length(dimensions->>'device') > 2600";
+    assert_eq!(fixture.number(metrics), 3);
+}
+
+#[test]
+fn of_one_series_a_webhook_hears_in_order_and_one_that_leads_elsewhere_was_not_told() {
+    let fixture = Fixture::with_stream(watched(hot()));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let webhook = runtime.block_on(MockServer::start());
+    let elsewhere = ResponseTemplate::new(302).insert_header("location", "/login");
+    runtime.block_on(Mock::given(method("POST")).respond_with(elsewhere).mount(&webhook));
+    let page = Mock::given(method("GET")).respond_with(ResponseTemplate::new(200));
+    runtime.block_on(page.mount(&webhook));
+    let minutes: Vec<Json> = (0..6)
+        .flat_map(|minute| rows("a", minute, &[if minute % 2 == 0 { 60.0 } else { 10.0 }]))
+        .collect();
+    land(&fixture, &minutes, 6);
+    let url = webhook.uri();
+    let args = ["--no-alerts-topic", "--alerts-webhook", &url];
+    let ran = serve_once(&fixture, &args);
+    assert_eq!(ran.stdout, "0 told of alerts, 1 still to be told, 0 refused\n");
+    runtime.block_on(webhook.reset());
+    let take = Mock::given(method("POST")).respond_with(ResponseTemplate::new(200));
+    runtime.block_on(take.mount(&webhook));
+    fixture.sql("UPDATE alert_outbox SET next_at = now()");
+    let ran = serve_once(&fixture, &args);
+    assert_eq!(ran.stdout, "6 told of alerts, 0 still to be told, 0 refused\n");
+    let told = runtime.block_on(webhook.received_requests()).unwrap();
+    let told: Vec<String> = told
+        .iter()
+        .map(|request| request.body_json::<Json>().unwrap()["status"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(told, ["open", "resolved", "open", "resolved", "open", "resolved"]);
 }
 
 /// What a plan reads: each table that it scans, and how.

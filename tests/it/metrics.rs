@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value as Json, json};
 use sluicegate::{
-    broker::Broker,
+    broker::{Broker, TopicEnds},
     contract::Contract,
     http::{Page, routes, serve},
     metrics::{CONSUME, DATABASE, DatabaseMetrics, PROCESS, SERVE, install},
@@ -287,7 +287,9 @@ fn database(fixture: &Fixture, url: &str, most_series: usize) -> DatabaseMetrics
     let postgres = postgres.options([("search_path", &fixture.prefix)]);
     let brokers = Secret::new(fixture.address("KAFKA_BROKERS"));
     let broker = Broker::new(BTreeMap::from([("bootstrap.servers".to_owned(), brokers)])).unwrap();
-    DatabaseMetrics::new(Arc::new(contracts), postgres, broker, most_series)
+    let topics = contracts.iter().map(|contract| contract.topic.name.clone()).collect();
+    let ends = Arc::new(TopicEnds::watch(broker, topics));
+    DatabaseMetrics::new(Arc::new(contracts), postgres, ends, most_series)
 }
 
 /// Two buckets of `agg_readings_minute`, the newer one of three devices, and what others wait for.
@@ -304,8 +306,8 @@ const ROWS: &str = r#"
     INSERT INTO alerts (stream, name, dimensions, since, opened_at, measured) VALUES
         ('readings', 'hot', '{"device": "d1"}', now(), now(), '{}'),
         ('readings', 'hot', '{"device": "d2"}', now(), now(), '{}');
-    INSERT INTO alert_outbox (alert_id, status, target)
-        SELECT id, 'open', 'topic' FROM alerts;
+    INSERT INTO alert_outbox (alert_id, status, target, series)
+        SELECT id, 'open', 'topic', 's' FROM alerts;
     INSERT INTO dlq_outbox (stream, id) VALUES ('readings', 999999);
     INSERT INTO breakers (stream, member, probe_at, reason)
         VALUES ('readings', gen_random_uuid(), now(), 'a test');

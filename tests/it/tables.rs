@@ -300,7 +300,7 @@ const SAMPLES: &[(&str, &str)] = &[
          VALUES ('s', 'a', '{\"d\": 1}', now(), now(), '{}'); \
          INSERT INTO alert_progress VALUES ('s', 'a', '{d}', now()); \
          INSERT INTO alert_series VALUES ('s', 'a', '{\"d\": 1}', now()); \
-         INSERT INTO alert_outbox (alert_id, status, target) SELECT id, 'open', 'topic' FROM alerts",
+         INSERT INTO alert_outbox (alert_id, status, target, series) SELECT id, 'open', 'topic', 's' FROM alerts",
     ),
 ];
 

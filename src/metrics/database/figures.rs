@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use sqlx::{FromRow, PgConnection};
 
-use super::{
-    super::list::{
-        ALERTS_OPEN, BREAKERS, DELIVERIES_PENDING, LAG, LEDGER_NEWEST, LEDGER_OFFSETS, UNPUBLISHED,
-    },
-    watermarks::Watermarks,
+use super::super::list::{
+    ALERTS_OPEN, BREAKERS, DELIVERIES_PENDING, LAG, LEDGER_NEWEST, LEDGER_OFFSETS, UNPUBLISHED,
 };
-use crate::contract::Contract;
+use crate::{broker::TopicEnds, contract::Contract};
 
 /// Who is told of alerts.
 const TARGETS: [&str; 2] = ["topic", "webhook"];
@@ -86,10 +83,10 @@ impl Figures {
     }
 
     /// Tells the recorder in force.
-    pub(super) fn show(&self, contracts: &[Contract], watermarks: &Watermarks) {
+    pub(super) fn show(&self, contracts: &[Contract], ends: &TopicEnds) {
         for contract in contracts {
             let stream = &*contract.stream;
-            self.show_ledger(contract, watermarks);
+            self.show_ledger(contract, ends);
             let of = |counts: &BTreeMap<String, i64>| number(counts.get(stream).copied());
             UNPUBLISHED.gauge(&[stream]).set(of(&self.unpublished));
             BREAKERS.gauge(&[stream]).set(of(&self.breakers));
@@ -106,7 +103,7 @@ impl Figures {
         }
     }
 
-    fn show_ledger(&self, contract: &Contract, watermarks: &Watermarks) {
+    fn show_ledger(&self, contract: &Contract, ends: &TopicEnds) {
         let stream = &*contract.stream;
         let accounts = || self.ledger.iter().filter(|account| account.stream == stream);
         let mut offsets = BTreeMap::from(Account::default().outcomes());
@@ -126,7 +123,7 @@ impl Figures {
             .filter(|account| account.topic == *topic)
             .map(|account| (account.partition, account.next_offset))
             .collect();
-        if let Some(lag) = watermarks.behind(topic, &next) {
+        if let Some(lag) = ends.behind(topic, &next) {
             LAG.gauge(&[stream]).set(number(Some(lag)));
         }
     }

@@ -1,19 +1,16 @@
 //! Where topics end. Kafka is asked now and then, and not for each scrape: it may be away.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientContext,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
 };
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::broker::{Broker, partitions};
+use super::{Broker, partitions};
 
 /// How often Kafka is asked.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -21,61 +18,79 @@ const INTERVAL: Duration = Duration::from_secs(15);
 /// How long it may take for one answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// First and last offset of each partition, by topic; without those that it does not tell of.
-type Ends = BTreeMap<String, BTreeMap<i32, (i64, i64)>>;
+/// First and last offset of each partition.
+pub(crate) type Ends = BTreeMap<i32, (i64, i64)>;
+
+/// The ends of topics by their names, without those that Kafka does not tell of; none before it was
+/// asked.
+type Known = Option<BTreeMap<String, Ends>>;
 
 /// Where topics begin and end, as far as it is known.
-pub(super) struct Watermarks {
-    known: Arc<Mutex<Ends>>,
+pub struct TopicEnds {
+    known: watch::Receiver<Known>,
     _asking: AbortOnDropHandle<()>,
 }
 
-impl Watermarks {
+impl TopicEnds {
     /// Asks for them until the value is dropped.
-    pub(super) fn watch(broker: Broker, topics: Vec<String>) -> Watermarks {
-        let known: Arc<Mutex<Ends>> = Arc::default();
-        let asking = tokio::spawn(ask_again(broker, topics.into(), known.clone()));
-        Watermarks { known, _asking: AbortOnDropHandle::new(asking) }
+    pub fn watch(broker: Broker, topics: Vec<String>) -> TopicEnds {
+        let (tell, known) = watch::channel(None);
+        let asking = tokio::spawn(ask_again(broker, topics.into(), tell));
+        TopicEnds { known, _asking: AbortOnDropHandle::new(asking) }
+    }
+
+    /// Returns once Kafka has been asked, whatever it said.
+    pub(crate) async fn asked(&self) {
+        // who asks is there for as long as we are
+        _ = self.known.clone().wait_for(Option::is_some).await;
+    }
+
+    /// Where the partitions of a topic begin and end; none where Kafka has not told.
+    pub(crate) fn of(&self, topic: &str) -> Option<Ends> {
+        self.known.borrow().as_ref()?.get(topic).cloned()
     }
 
     /// How many offsets of a topic lie behind the next one of each partition; a partition without
     /// is read from its beginning. None where Kafka has not told where the topic ends.
-    pub(super) fn behind(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Option<i64> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn behind(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Option<i64> {
         let behind = |(partition, (low, high)): (&i32, &(i64, i64))| {
             let next = next.get(partition).copied().unwrap_or(*low);
             // the ledger may know more by now than Kafka said
             high.saturating_sub(next.max(*low)).max(0)
         };
-        Some(known.get(topic)?.iter().map(behind).sum())
+        Some(self.of(topic)?.iter().map(behind).sum())
     }
 }
 
-async fn ask_again(broker: Broker, topics: Arc<[String]>, known: Arc<Mutex<Ends>>) {
+async fn ask_again(broker: Broker, topics: Arc<[String]>, tell: watch::Sender<Known>) {
     // in no group: it neither joins one nor commits
     let consumer: BaseConsumer<Asking> =
         match broker.consumer("sluicegate").create_with_context(Asking) {
             Ok(consumer) => consumer,
-            Err(error) => return tracing::warn!("lag is unknown: {error}"),
+            Err(error) => {
+                tracing::warn!("where topics end is unknown: {error}");
+                _ = tell.send(Some(BTreeMap::new()));
+                return;
+            }
         };
     let consumer = Arc::new(consumer);
     loop {
         let (asked, of) = (consumer.clone(), topics.clone());
         // it ends where the runtime does, or within a few answers' time
         let ends = tokio::task::spawn_blocking(move || ends(&asked, &of)).await;
-        *known.lock().unwrap_or_else(PoisonError::into_inner) = ends.unwrap_or_default();
+        _ = tell.send(Some(ends.unwrap_or_default()));
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-fn ends(consumer: &BaseConsumer<Asking>, topics: &[String]) -> Ends {
-    let mut ends = Ends::new();
+fn ends(consumer: &BaseConsumer<Asking>, topics: &[String]) -> BTreeMap<String, Ends> {
+    let mut ends = BTreeMap::new();
     for topic in topics {
         match ends_of(consumer, topic) {
             Ok(Some(of)) => _ = ends.insert(topic.clone(), of),
-            Ok(None) => tracing::debug!(topic, "lag is unknown: there is no such topic"),
+            Ok(None) => tracing::debug!(topic, "where it ends is unknown: there is no such topic"),
             Err(error) => {
-                tracing::warn!(topic, "lag is unknown: {error:#}");
+                tracing::warn!(topic, "where it ends is unknown: {error:#}");
                 // each time-out would be as long as the first
                 break;
             }
@@ -86,10 +101,7 @@ fn ends(consumer: &BaseConsumer<Asking>, topics: &[String]) -> Ends {
     ends
 }
 
-fn ends_of(
-    consumer: &BaseConsumer<Asking>,
-    topic: &str,
-) -> anyhow::Result<Option<BTreeMap<i32, (i64, i64)>>> {
+fn ends_of(consumer: &BaseConsumer<Asking>, topic: &str) -> anyhow::Result<Option<Ends>> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
     let Some(partitions) = partitions(&metadata)? else { return Ok(None) };
     let of = |partition| Ok((partition, consumer.fetch_watermarks(topic, partition, ANSWER)?));
@@ -114,9 +126,10 @@ mod tests {
     #[tokio::test]
     async fn lag_is_what_the_ledger_has_not_seen_over_all_partitions() {
         let ends = BTreeMap::from([(0, (0, 10)), (1, (5, 9)), (2, (20, 30)), (3, (0, 4))]);
-        let known = Arc::new(Mutex::new(Ends::from([("t".to_owned(), ends)])));
+        let (_tell, known) = watch::channel(Some(BTreeMap::from([("t".to_owned(), ends)])));
         let asking = AbortOnDropHandle::new(tokio::spawn(async {}));
-        let watermarks = Watermarks { known, _asking: asking };
+        let watermarks = TopicEnds { known, _asking: asking };
+        watermarks.asked().await;
         // 4; none read yet: 4; retention overtook: 10; the ledger knows more than was asked: 0
         let next = BTreeMap::from([(0, 6), (2, 15), (3, 7)]);
         assert_eq!(watermarks.behind("t", &next), Some(18));
