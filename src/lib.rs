@@ -19,12 +19,14 @@
 //! | [`produce`] | readings onto their topic |
 //! | [`broker`] | librdkafka's settings, and topics |
 //! | [`consume`] | the pipeline: poll, fan out, commit, rebalance, shut down |
+//! | `prepare` | records to a decided batch: decode, check, label |
 //! | [`check`], [`label`] | the contract's rules and labels |
 //! | [`batch`] | what moves through the pipeline together |
 //! | [`sink`] | the one transaction: rows, aggregates, dead letters, ledger |
 //! | [`outbox`] | dead letters onto their topic |
 //! | [`analytics`] | every minute: metrics of closed buckets, and alerts over them |
 //! | [`notify`] | alerts onto their topic and to a webhook |
+//! | [`dlq`] | dead letters: looked at, explained, mended, replayed |
 //! | [`stats`] | what a person asks afterwards |
 //! | [`aggregates`] | whether they are what the rows make |
 //! | [`audit`] | whether nothing is missing |
@@ -77,6 +79,8 @@ pub mod broker;
 
 pub mod consume;
 
+mod prepare;
+
 pub mod check;
 
 pub mod label;
@@ -90,6 +94,8 @@ pub mod outbox;
 pub mod analytics;
 
 pub mod notify;
+
+pub mod dlq;
 
 pub mod stats;
 

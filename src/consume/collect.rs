@@ -10,13 +10,13 @@ use tokio::{
 
 use super::{
     poll::Handed,
-    prepare::Lookups,
     stream::Stream,
     wait::{Abandoned, Wait},
 };
 use crate::{
     batch::{Batch, Record},
     metrics::{self, Timed},
+    prepare::Lookups,
     retry::Outage,
 };
 

@@ -6,12 +6,10 @@
 
 mod breaker;
 mod collect;
-mod distinct;
 mod group;
 mod opening;
 mod paused;
 mod poll;
-mod prepare;
 mod progress;
 mod receive;
 mod sink_task;

@@ -12,12 +12,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     ConsumeOptions, Services, breaker::Breaker, collect::Collector, group::Group, paused::Paused,
-    poll::Poller, prepare::Preparer, progress::Progress, sink_task::SinkTask, wait::delay,
+    poll::Poller, progress::Progress, sink_task::SinkTask, wait::delay,
 };
 use crate::{
     contract::Contract,
     metrics::{self, NewestEvent},
     outbox::Outbox,
+    prepare::Preparer,
     retry::Outage,
     sink::{Written, has_landed},
     sql::within,

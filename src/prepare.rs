@@ -1,5 +1,7 @@
 //! Records to a decided batch: header, writer's schema, event, rules, labels, row.
 
+mod distinct;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::distinct::distinct;
+use self::distinct::distinct;
 use crate::{
     batch::{Batch, DeadLetter, Headers, Record, Row},
     check::check,
@@ -29,7 +31,7 @@ use crate::{
 const LOOK_UPS: usize = 128;
 
 /// Decides what becomes of one stream's records.
-pub(super) struct Preparer {
+pub(crate) struct Preparer {
     contract: Arc<Contract>,
     registry: Registry,
     unknown_schema: RetryPolicy,
@@ -40,7 +42,7 @@ pub(super) struct Preparer {
 type Lookup = Result<Arc<WriterSchema>, (Rejection, u32)>;
 
 /// The writers' schemas of one batch.
-pub(super) type Lookups = HashMap<SchemaId, Lookup>;
+pub(crate) type Lookups = HashMap<SchemaId, Lookup>;
 
 /// What is known of a record that does not land.
 #[derive(Default)]
@@ -52,7 +54,7 @@ struct Known {
 
 impl Preparer {
     /// For one stream.
-    pub(super) fn new(
+    pub(crate) fn new(
         contract: Arc<Contract>,
         registry: Registry,
         policy: RetryPolicy,
@@ -62,7 +64,7 @@ impl Preparer {
 
     /// Finds the writer's schema of every record; only what a dependency or a person has to mend
     /// is a failure.
-    pub(super) async fn look_up(&self, records: &[Record]) -> Result<Lookups, Failure> {
+    pub(crate) async fn look_up(&self, records: &[Record]) -> Result<Lookups, Failure> {
         let split = |record: &Record| wire::split(record.value.as_deref()).ok().map(|(id, _)| id);
         let ids: BTreeSet<SchemaId> = records.iter().filter_map(split).collect();
         let lookups = ids.into_iter().map(async |id| Ok((id, self.writer_schema(id).await?)));
@@ -90,7 +92,7 @@ impl Preparer {
     }
 
     /// Decides every record. Pure but for the error that the contract's own schema is unusable.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         &self,
         records: Vec<Record>,
         lookups: &Lookups,
@@ -118,7 +120,7 @@ impl Preparer {
     }
 
     /// The dead letter of a row that the table refused.
-    pub(super) fn refused(
+    pub(crate) fn refused(
         &self,
         batch: &Batch,
         lookups: &Lookups,
