@@ -1,12 +1,11 @@
 ALTER TABLE dlq_events
     ADD COLUMN record_time bigint,                 -- the record's timestamp, in milliseconds since 1970
-    ADD COLUMN replays integer NOT NULL DEFAULT 0; -- how often it was replayed in vain
+    ADD COLUMN replays integer NOT NULL DEFAULT 0, -- how often it was replayed in vain
+    -- since when key, payload, headers, event and detail are gone: that there was one is not forgotten
+    ADD COLUMN purged_at timestamptz;
 
--- Dead letters of a partition that landed after all, by replay: rows of the table that `inserted` does not count. And
--- those that were purged: `dead_lettered` counts them still.
-ALTER TABLE ledger
-    ADD COLUMN replayed bigint NOT NULL DEFAULT 0,
-    ADD COLUMN purged   bigint NOT NULL DEFAULT 0;
+-- Dead letters of a partition that landed after all, by replay: rows of the table that `inserted` does not count.
+ALTER TABLE ledger ADD COLUMN replayed bigint NOT NULL DEFAULT 0;
 
 -- What people did about dead letters, and what came of it.
 CREATE TABLE dlq_history (

@@ -15,7 +15,8 @@ pub(super) type Print = [u8; 16];
 /// What `dlq_events` has of a dead letter. There may be many, and all are in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Letter {
-    pub(super) print: Print,
+    /// None where it was purged.
+    print: Option<Print>,
     pub(super) published: bool,
     copied: bool,
     differs: bool,
@@ -82,7 +83,7 @@ pub(super) struct Stretch {
 }
 
 impl Letter {
-    pub(super) fn new(print: Print, published: bool) -> Letter {
+    pub(super) fn new(print: Option<Print>, published: bool) -> Letter {
         Letter { print, published, copied: false, differs: false }
     }
 }
@@ -114,7 +115,7 @@ impl Copies {
         match of_partition.and_then(|letters| letters.get_mut(&copy.offset)) {
             Some(letter) => {
                 letter.copied = true;
-                letter.differs |= letter.print != copy.print;
+                letter.differs |= letter.print.is_some_and(|print| print != copy.print);
             }
             None if copy.settled => {
                 self.compared.unknown += 1;
@@ -223,7 +224,7 @@ mod tests {
 
     fn copies(letters: &[(i64, bool)]) -> Copies {
         let letter = |(offset, published): &(i64, bool)| {
-            (*offset, Letter::new(print(None, Some(b"value")), *published))
+            (*offset, Letter::new(Some(print(None, Some(b"value"))), *published))
         };
         let letters = letters.iter().map(letter).collect();
         Copies {

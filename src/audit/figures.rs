@@ -61,6 +61,8 @@ pub(super) struct Entry {
     pub(super) inserted: i64,
     pub(super) duplicate: i64,
     pub(super) dead_lettered: i64,
+    /// Dead letters that landed after all.
+    pub(super) replayed: i64,
     pub(super) skipped: i64,
     pub(super) expired: i64,
 }

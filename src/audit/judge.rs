@@ -86,7 +86,8 @@ impl Judge<'_> {
 
     /// The table's rows against what the ledger says has landed.
     fn rows(&mut self) -> Compared {
-        let (rows, inserted) = (self.figures.rows, self.sum(|entry| entry.inserted));
+        let rows = self.figures.rows;
+        let inserted = self.sum(|entry| entry.inserted + entry.replayed);
         let table = quoted(&self.figures.table);
         if rows < inserted {
             let missing = counted(inserted - rows, "row");

@@ -101,7 +101,7 @@ impl Snapshot<'_> {
     /// What tells one dead letter's copy from another's.
     pub(super) async fn letters(&mut self, contract: &Contract) -> anyhow::Result<Letters> {
         let sql = format!(
-            "SELECT topic, partition, \"offset\", {PRINT}, NOT EXISTS (SELECT FROM dlq_outbox AS waiting \
+            "SELECT topic, partition, \"offset\", CASE WHEN purged_at IS NULL THEN {PRINT} END, NOT EXISTS (SELECT FROM dlq_outbox AS waiting \
              WHERE waiting.stream = letter.stream AND waiting.id = letter.id) \
              FROM dlq_events AS letter WHERE stream = $1 ORDER BY topic, partition"
         );
@@ -111,8 +111,8 @@ impl Snapshot<'_> {
         let mut current: Option<(Place, HashMap<i64, Letter>)> = None;
         while let Some(row) = rows.try_next().await.map_err(unreadable)? {
             let place: Place = (get(&row, 0)?, get(&row, 1)?);
-            let print = Print::try_from(get::<Vec<u8>>(&row, 3)?)
-                .map_err(|_| anyhow!("Postgres gave a digest of another length"))?;
+            let print = get::<Option<Vec<u8>>>(&row, 3)?.map(Print::try_from).transpose();
+            let print = print.map_err(|_| anyhow!("Postgres gave a digest of another length"))?;
             let letter = Letter::new(print, get(&row, 4)?);
             match &mut current {
                 Some((at, of_partition)) if *at == place => {

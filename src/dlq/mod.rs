@@ -6,9 +6,26 @@
 //!
 //! - [`Filter`]: which dead letters
 //! - [`Letter`]: one of them, whole
+//! - [`Replay`]: once more, by today's schemas, rules and labels, into the table
+//! - [`decoded`], [`encoded`]: an event that is mended by hand
+//! - [`resend`]: onto the topic once more
+//! - [`export`]: out of the database, byte for byte
+//! - [`settle()`], [`purge`]: put aside, taken up again, forgotten
+//! - `history`: what was done, and by whom
 
+mod edit;
+mod export;
 mod filter;
+mod history;
 mod letter;
+mod replay;
+mod resend;
+mod settle;
 
+pub use edit::{decoded, encoded};
+pub use export::export;
 pub use filter::{Filter, Status};
 pub use letter::Letter;
+pub use replay::{Replay, ReplayOptions, Replayed};
+pub use resend::resend;
+pub use settle::{Action, purge, settle};

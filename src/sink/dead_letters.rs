@@ -20,7 +20,8 @@ const LONGEST_DETAIL: usize = 4_096;
 /// Writes dead letters, and gives the places of those that are new.
 ///
 /// What was redelivered was settled before. An event that is a dead letter already and was sent
-/// again, as a source does that is polled, stays as it is; one without an id is never the same.
+/// again, as a source does that is polled, stays as it is; one without an id is never the same, and
+/// one that was replayed is over.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     contract: &Contract,
@@ -51,7 +52,7 @@ pub(super) async fn insert(
          WHERE (SELECT count(*) FROM (SELECT FROM dlq_events AS kept \
          WHERE kept.fingerprint = letter.fingerprint \
          AND kept.event_id = letter.event_id AND kept.payload = letter.payload \
-         AND kept.stream || '' = $1 LIMIT 1) AS known) = 0 \
+         AND kept.stream || '' = $1 AND kept.status <> 'replayed' LIMIT 1) AS known) = 0 \
          ON CONFLICT (stream, topic, partition, \"offset\") DO NOTHING \
          RETURNING id, partition, \"offset\"), \
          waiting AS (INSERT INTO dlq_outbox (stream, id) SELECT $1, id FROM inserted \

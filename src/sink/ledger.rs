@@ -1,6 +1,9 @@
 //! The account of every offset, kept in the transaction that the offsets' events are in.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
@@ -99,6 +102,50 @@ impl Account {
             }
         }
         Ok(Some(account))
+    }
+
+    /// Locks the ledger's rows of dead letters' partitions, in order, as [`open`](Self::open) does: then
+    /// neither waits for the other in a circle. Every offset counts.
+    pub(super) async fn of_dead_letters(
+        connection: &mut PgConnection,
+        contract: &Contract,
+        topic: &str,
+        records: &[Record],
+    ) -> Result<Account, Failure> {
+        let partitions: BTreeSet<i32> = records.iter().map(|record| record.partition).collect();
+        let locked: Vec<i32> = sqlx::query_scalar(
+            "SELECT partition FROM ledger WHERE stream = $1 AND topic = $2 \
+             AND partition = ANY ($3) ORDER BY partition FOR UPDATE",
+        )
+        .bind(&contract.stream)
+        .bind(topic)
+        .bind(partitions.into_iter().collect::<Vec<i32>>())
+        .fetch_all(connection)
+        .await?;
+        let partitions = locked.into_iter().map(|partition| (partition, Entry::default()));
+        Ok(Account { partitions: partitions.collect() })
+    }
+
+    /// Writes down what was replayed; gives how many rows were new.
+    pub(super) async fn replayed(
+        self,
+        connection: &mut PgConnection,
+        contract: &Contract,
+        topic: &str,
+    ) -> Result<i64, Failure> {
+        let entries = || self.partitions.values();
+        sqlx::query(
+            "UPDATE ledger SET replayed = ledger.replayed + batch.inserted \
+             FROM unnest($3::int[], $4::bigint[]) AS batch (partition, inserted) \
+             WHERE ledger.stream = $1 AND ledger.topic = $2 AND ledger.partition = batch.partition",
+        )
+        .bind(&contract.stream)
+        .bind(topic)
+        .bind(self.partitions.keys().copied().collect::<Vec<i32>>())
+        .bind(entries().map(|entry| entry.inserted).collect::<Vec<i64>>())
+        .execute(connection)
+        .await?;
+        Ok(entries().map(|entry| entry.inserted).sum())
     }
 
     /// The partition that counts an offset; none for one that was redelivered.

@@ -15,6 +15,7 @@ mod direct;
 mod ledger;
 mod numeric;
 mod recent;
+mod replay;
 mod row;
 mod staged;
 mod statements;
@@ -132,14 +133,7 @@ impl Sink {
         refuse: &Refuse<'_>,
         enough: &Enough<'_>,
     ) -> Result<Attempt, Failure> {
-        // deferred constraints are checked row by row, while it is known which row it is
-        execute(&mut self.connection, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
-        if self.statements.exclusive {
-            sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-                .bind(format!("sluicegate latest {}", contract.table))
-                .execute(&mut self.connection)
-                .await?;
-        }
+        self.begin(contract).await?;
         let account = Account::open(&mut self.connection, contract, &batch.records, begins).await?;
         let Some(mut account) = account else { return Ok(Attempt::LedgerIsBehind) };
         account.note_event_times(batch);
@@ -177,6 +171,19 @@ impl Sink {
         }
         let written = account.close(&mut self.connection, contract).await?;
         Ok(Attempt::Ready { written, way, refused })
+    }
+
+    /// Opens a transaction; writers of a stream whose buckets are made again take turns.
+    pub(crate) async fn begin(&mut self, contract: &Contract) -> Result<(), Failure> {
+        // deferred constraints are checked row by row, while it is known which row it is
+        execute(&mut self.connection, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
+        if self.statements.exclusive {
+            sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind(format!("sluicegate latest {}", contract.table))
+                .execute(&mut self.connection)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Commits what was written last.
