@@ -44,10 +44,12 @@ pub fn encoded(contract: &Contract, id: SchemaId, event: Json) -> anyhow::Result
         Identity::Field(_) => Some(contract.id_column()),
         Identity::Coordinates => None,
     };
+    // it is in the contract's shape, whatever the shape of the stream's input
+    let mapping = InputMapping::default();
     let readings = Readings::new(StreamInput {
         stream: &contract.stream,
         schema: &contract.schema,
-        mapping: &InputMapping::default(),
+        mapping: &mapping,
         id_field,
         id_from: &contract.id_from,
     })?;

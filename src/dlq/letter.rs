@@ -1,13 +1,15 @@
 //! One dead letter, whole.
 
+use anyhow::{Context, anyhow};
 use serde_json::Value as Json;
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use time::OffsetDateTime;
 
 use super::Status;
 use crate::{
     batch::{Headers, Record},
     sink::headers_from_json,
+    sql::said,
 };
 
 /// One dead letter as its table has it.
@@ -61,6 +63,15 @@ impl Letter {
         letter.\"offset\", letter.key, letter.payload, letter.headers, letter.record_time, letter.schema_id, \
         letter.event_id, letter.stage, letter.reason, letter.detail, letter.decoded, \
         letter.event_time, letter.seen_at, letter.attempts, letter.replays, letter.status";
+
+    /// Reads one; its number may be wrong.
+    pub async fn read(connection: &mut PgConnection, id: i64) -> anyhow::Result<Letter> {
+        let columns = Letter::COLUMNS;
+        let sql = format!("SELECT {columns} FROM dlq_events AS letter WHERE id = $1");
+        let letter = sqlx::query_as(&sql).bind(id).fetch_optional(connection).await;
+        let letter = letter.map_err(|error| anyhow!("dlq_events can't be read: {}", said(&error)))?;
+        letter.with_context(|| format!("there is no dead letter {id}; `sluicegate dlq list` has them"))
+    }
 
     /// The record that it was.
     pub fn record(&self) -> Record {

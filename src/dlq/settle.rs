@@ -27,7 +27,8 @@ impl Action {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// What has been done, for the history.
+    pub fn name(self) -> &'static str {
         match self {
             Action::Park => "parked",
             Action::Discard => "discarded",
