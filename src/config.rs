@@ -66,7 +66,7 @@ pub fn secret(given: Option<&Secret>, file: Option<&PathBuf>) -> anyhow::Result<
     Ok(Some(Secret::new(text.trim_end_matches(['\n', '\r']))))
 }
 
-/// A number of seconds, or a number with a unit: `500ms`, `30s`, `5m`, `1h`.
+/// A number of seconds, or a number with a unit: `500ms`, `30s`, `5m`, `1h`, `7d`.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -75,6 +75,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         "s" | "" => 1.0,
         "m" => 60.0,
         "h" => 3_600.0,
+        "d" => 86_400.0,
         _ => return Err("expected a duration such as 500ms, 30s, 5m or 1h".into()),
     };
     let number: f64 = number.parse().map_err(|_| "expected a duration such as 30s or 5m")?;

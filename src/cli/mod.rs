@@ -4,6 +4,7 @@ mod aggregates;
 mod audit;
 mod check;
 mod consume;
+mod dlq;
 mod logging;
 mod migrate;
 mod produce;
@@ -69,6 +70,7 @@ enum Verb {
     Stats(stats::StatsArgs),
     Audit(audit::AuditArgs),
     Aggregates(aggregates::AggregatesArgs),
+    Dlq(Box<dlq::DlqArgs>),
 }
 
 /// Runs the program; gives its exit code.
@@ -89,6 +91,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Verb::Stats(args) => args.run(&file).await,
             Verb::Audit(args) => args.run(&file).await,
             Verb::Aggregates(args) => args.run(&file).await,
+            Verb::Dlq(args) => args.run(&file).await,
         }
     });
     // what librdkafka and OpenSSL hold is let go of before the process takes them down; a read of

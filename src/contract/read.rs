@@ -21,9 +21,10 @@ pub(super) const LONGEST_NAME: usize = 63;
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// Tables that no stream may have.
-const FIXED_TABLES: [&str; 12] = [
+const FIXED_TABLES: [&str; 13] = [
     "dlq_events",
     "dlq_outbox",
+    "dlq_history",
     "ledger",
     "ledger_gaps",
     "breakers",

@@ -6,6 +6,7 @@
 //!
 //! - [`Filter`]: which dead letters
 //! - [`Letter`]: one of them, whole
+//! - [`list`]: many of them, in short
 //! - [`Replay`]: once more, by today's schemas, rules and labels, into the table
 //! - [`decoded`], [`encoded`]: an event that is mended by hand
 //! - [`resend`]: onto the topic once more
@@ -18,6 +19,8 @@ mod export;
 mod filter;
 mod history;
 mod letter;
+mod list;
+mod screen;
 mod replay;
 mod resend;
 mod settle;
@@ -26,6 +29,8 @@ pub use edit::{decoded, encoded};
 pub use export::export;
 pub use filter::{Filter, Status};
 pub use letter::Letter;
+pub use list::{Page, Summary, list, render_list};
+pub use screen::width;
 pub use replay::{Replay, ReplayOptions, Replayed};
 pub use resend::resend;
 pub use settle::{Action, purge, settle};
