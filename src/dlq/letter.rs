@@ -69,8 +69,11 @@ impl Letter {
         let columns = Letter::COLUMNS;
         let sql = format!("SELECT {columns} FROM dlq_events AS letter WHERE id = $1");
         let letter = sqlx::query_as(&sql).bind(id).fetch_optional(connection).await;
-        let letter = letter.map_err(|error| anyhow!("dlq_events can't be read: {}", said(&error)))?;
-        letter.with_context(|| format!("there is no dead letter {id}; `sluicegate dlq list` has them"))
+        let letter =
+            letter.map_err(|error| anyhow!("dlq_events can't be read: {}", said(&error)))?;
+        letter.with_context(|| {
+            format!("there is no dead letter {id}; `sluicegate dlq list` has them")
+        })
     }
 
     /// The record that it was.

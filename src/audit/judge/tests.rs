@@ -17,6 +17,7 @@ fn complete() -> Figures {
         dead_lettered: 4,
         skipped: 1,
         expired: 0,
+        replayed: 0,
     };
     let log = Log {
         unread_below: 10,

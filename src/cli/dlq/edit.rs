@@ -76,7 +76,10 @@ impl EditArgs {
                 Ok(ExitCode::SUCCESS)
             }
             Some(rejection) => {
-                println!("letter {} is refused: {}: {}", self.id, rejection.reason, rejection.detail);
+                println!(
+                    "letter {} is refused: {}: {}",
+                    self.id, rejection.reason, rejection.detail
+                );
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -101,7 +104,7 @@ impl EditArgs {
         writeln!(file, "{}", serde_json::to_string_pretty(event)?)?;
         drop(file);
         let variable = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let named = || ["VISUAL", "EDITOR"].iter().find_map(|name| variable(&name));
+        let named = || ["VISUAL", "EDITOR"].iter().find_map(variable);
         let editor = self.editor.clone().or_else(named).unwrap_or_else(|| "vi".to_owned());
         // as git does it: the editor may come with arguments
         let status = std::process::Command::new("sh")

@@ -119,7 +119,10 @@ impl ReplayArgs {
         let mut text = String::new();
         for (stream, replayed) in all {
             let Replayed { letters, landed: passed, inserted, refused: whys, parked } = replayed;
-            text += &format!("{stream}: {letters} replayed, {passed} {landed}");
+            text += &format!(
+                "{stream}: {letters} letter{}, {passed} {landed}",
+                if *letters == 1 { "" } else { "s" }
+            );
             if inserted < passed {
                 text += &format!(" ({} of them had before)", passed - inserted);
             }
@@ -136,12 +139,15 @@ impl ReplayArgs {
     }
 }
 
+#[derive(serde::Serialize)]
+struct Line<'r> {
+    stream: &'r str,
+    #[serde(flatten)]
+    replayed: &'r Replayed,
+}
+
 fn json(all: &[(String, Replayed)]) -> anyhow::Result<String> {
-    let object = |(stream, replayed): &(String, Replayed)| {
-        let mut object = serde_json::to_value(replayed)?;
-        object["stream"] = stream.as_str().into();
-        Ok(object)
-    };
-    let objects: Vec<serde_json::Value> = all.iter().map(object).collect::<anyhow::Result<_>>()?;
-    Ok(serde_json::to_string_pretty(&objects)? + "\n")
+    let lines: Vec<Line<'_>> =
+        all.iter().map(|(stream, replayed)| Line { stream, replayed }).collect();
+    Ok(serde_json::to_string_pretty(&lines)? + "\n")
 }
