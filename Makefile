@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume serve stats audit test chaos bench bench-micro fuzz lint fmt build clean tools
+.PHONY: help up down reset env status psql check migrate register produce consume serve stats dlq audit test chaos bench bench-micro fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
 COUNT ?= 10000
@@ -53,6 +53,9 @@ serve: ## Make metrics and alerts of what lands, every minute, and serve /metric
 
 stats: ## Row counts, dead letters, lag
 	$(WITH) $(SLUICEGATE) stats $(ARGS)
+
+dlq: ## Dead letters; ARGS='explain 17'
+	$(WITH) $(SLUICEGATE) dlq $(or $(ARGS),list)
 
 audit: ## Prove that nothing was lost, or name what is missing
 	$(WITH) $(SLUICEGATE) audit $(ARGS)

@@ -10,10 +10,12 @@
 mod cell;
 mod flat;
 mod json;
+mod locate;
 mod measure;
 mod nesting;
 mod resolve;
 mod varint;
+mod walk;
 
 use std::sync::OnceLock;
 
@@ -26,6 +28,7 @@ use serde_json::Value as Json;
 
 pub use cell::{Cell, Instant, cells};
 pub use json::{event_to_json, value_to_json};
+pub use locate::{Located, Stopped, locate};
 pub use nesting::{DEEPEST, Unbounded, bounded};
 
 use self::{flat::Flat, measure::measure, resolve::Resolution};
@@ -68,6 +71,16 @@ impl WriterSchema {
             Flat::new(writer, reader)
         });
         WriterSchema { readable, same, flat }
+    }
+
+    /// The schema that bodies are decoded with; none where nothing written with it can be read.
+    pub fn readable(&self) -> Option<&Schema> {
+        self.readable.as_ref().ok()
+    }
+
+    /// Whether the writer's schema says the same as ours.
+    pub fn is_ours(&self) -> bool {
+        self.same
     }
 
     /// A decoder for one batch, with the schema that this was made with.

@@ -1,14 +1,14 @@
 //! Dead letters whose copy is not on their topic yet: `dlq_outbox` has their ids.
 //!
-//! A copy is sent with the key, value and headers that the record had, byte for byte, and with
-//! context headers behind them. It leaves the outbox only once the broker has acknowledged it:
+//! A copy is sent with the key, value, headers and timestamp that the record had, byte for byte, and
+//! with context headers behind them. It leaves the outbox only once the broker has acknowledged it:
 //! publishing may repeat after a crash, and never misses.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use rdkafka::{
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
@@ -78,6 +78,7 @@ struct Letter {
     key: Option<Vec<u8>>,
     payload: Option<Vec<u8>>,
     headers: serde_json::Value,
+    record_time: Option<i64>,
     stage: String,
     reason: String,
     detail: String,
@@ -186,8 +187,8 @@ impl Outbox {
         .fetch_all(&mut *transaction)
         .await?;
         let letters: Vec<Letter> = sqlx::query_as(
-            "SELECT id, topic, partition, \"offset\", key, payload, headers, stage, reason, detail, \
-             attempts FROM (SELECT *, sum(octet_length(payload)) OVER (ORDER BY id) AS up_to \
+            "SELECT id, topic, partition, \"offset\", key, payload, headers, record_time, stage, \
+             reason, detail, attempts FROM (SELECT *, sum(octet_length(payload)) OVER (ORDER BY id) AS up_to \
              FROM dlq_events WHERE id = ANY($1)) AS letter \
              WHERE coalesce(up_to, 0) - coalesce(octet_length(payload), 0) < $2 ORDER BY id",
         )
@@ -219,10 +220,25 @@ impl Outbox {
     }
 
     async fn send(&self, letter: &Letter) -> Result<(), KafkaError> {
+        // none is -1, and librdkafka takes 0 for now
+        let timestamp = letter.record_time.filter(|millis| *millis > 0);
+        match self.send_at(letter, timestamp).await {
+            // the dead-letter topic may have narrower bounds than the record's own had
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) =>
+            {
+                self.send_at(letter, None).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send_at(&self, letter: &Letter, timestamp: Option<i64>) -> Result<(), KafkaError> {
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.contract.dead_letter_topic.name)
             .headers(headers(&self.contract.stream, letter));
         record.key = letter.key.as_deref();
         record.payload = letter.payload.as_deref();
+        record.timestamp = timestamp;
         let sent = self.publisher.producer.send(record, Timeout::Never).await;
         sent.map(drop).map_err(|(error, _)| error)
     }
@@ -274,6 +290,7 @@ mod tests {
             key: None,
             payload: None,
             headers: serde_json::json!([]),
+            record_time: None,
             stage: "check".into(),
             reason: "rule:value_is_plausible".into(),
             detail,

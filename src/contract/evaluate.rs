@@ -39,7 +39,7 @@ impl Library {
         columns: &[Column],
         uses: impl Iterator<Item = &'e Expression> + Clone,
     ) -> Context<'_, 'static> {
-        let used = |name: &String| uses.clone().any(|e| e.whole_message || e.fields.contains(name));
+        let used = |name: &String| uses.clone().any(|expression| expression.reads(name));
         let message: HashMap<Key, Cel> = event
             .iter()
             .zip(columns)

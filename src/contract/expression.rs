@@ -24,6 +24,8 @@ pub struct Expression {
     pub(super) program: Program,
     /// The fields of `message` that it reads.
     pub(super) fields: BTreeSet<String>,
+    /// The parameters that it reads, each as its path in `params`.
+    params: BTreeSet<Vec<String>>,
     /// Whether it reads `message` as a whole, and so every field.
     pub(super) whole_message: bool,
 }
@@ -57,8 +59,22 @@ impl Expression {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        let source = source.to_owned();
-        Ok(Expression { source, program, fields: uses.fields, whole_message: uses.whole_message })
+        let Uses { fields, params, whole_message, .. } = uses;
+        Ok(Expression { source: source.to_owned(), program, fields, params, whole_message })
+    }
+
+    /// Whether it reads this field of `message`.
+    pub(crate) fn reads(&self, field: &str) -> bool {
+        self.whole_message || self.fields.contains(field)
+    }
+
+    /// The parameters that it reads by name, each as `params.a.b`, with their values.
+    pub(crate) fn parameters(&self, params: &Json) -> Vec<(String, Json)> {
+        let value = |path: &Vec<String>| {
+            let value = path.iter().try_fold(params, |json, key| json.get(key))?;
+            Some((format!("params.{}", path.join(".")), value.clone()))
+        };
+        self.params.iter().filter_map(value).collect()
     }
 }
 
@@ -175,6 +191,10 @@ mod tests {
         let expression = compile("message.value > params.limits[message.kpi]").unwrap();
         assert_eq!(expression.fields, BTreeSet::from(["kpi".into(), "value".into()]));
         assert!(!expression.whole_message);
+        let params = json!({"limits": {"heat": 1}, "other": 2});
+        let read = expression.parameters(&params);
+        assert_eq!(read, [("params.limits".to_owned(), json!({"heat": 1}))]);
+        assert!(expression.reads("kpi") && !expression.reads("other"));
         assert!(compile("size(message) > 1").unwrap().whole_message);
         assert!(
             compile("[1, 2].exists(x, x == message['value'])").unwrap().fields.contains("value")

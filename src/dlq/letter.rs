@@ -1,6 +1,6 @@
 //! One dead letter, whole.
 
-use anyhow::{Context, anyhow};
+use anyhow::bail;
 use serde_json::Value as Json;
 use sqlx::{FromRow, PgConnection};
 use time::OffsetDateTime;
@@ -9,7 +9,7 @@ use super::Status;
 use crate::{
     batch::{Headers, Record},
     sink::headers_from_json,
-    sql::said,
+    sql::unreadable,
 };
 
 /// One dead letter as its table has it.
@@ -29,7 +29,7 @@ pub struct Letter {
     pub key: Option<Vec<u8>>,
     /// The value's bytes, as they came; none for a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// The headers, as [`headers_from_json`] reads them.
+    /// The headers, each as its name and its text, or its bytes as base64.
     pub headers: Json,
     /// The record's own timestamp, in milliseconds since 1970.
     pub record_time: Option<i64>,
@@ -64,16 +64,16 @@ impl Letter {
         letter.event_id, letter.stage, letter.reason, letter.detail, letter.decoded, \
         letter.event_time, letter.seen_at, letter.attempts, letter.replays, letter.status";
 
-    /// Reads one; its number may be wrong.
+    /// The letter with this number; that there is none is an error.
     pub async fn read(connection: &mut PgConnection, id: i64) -> anyhow::Result<Letter> {
-        let columns = Letter::COLUMNS;
-        let sql = format!("SELECT {columns} FROM dlq_events AS letter WHERE id = $1");
-        let letter = sqlx::query_as(&sql).bind(id).fetch_optional(connection).await;
-        let letter =
-            letter.map_err(|error| anyhow!("dlq_events can't be read: {}", said(&error)))?;
-        letter.with_context(|| {
-            format!("there is no dead letter {id}; `sluicegate dlq list` has them")
-        })
+        let sql = format!("SELECT {} FROM dlq_events AS letter WHERE id = $1", Letter::COLUMNS);
+        let found = sqlx::query_as(&sql).bind(id).fetch_optional(connection).await;
+        match found.map_err(unreadable)? {
+            Some(letter) => Ok(letter),
+            None => {
+                bail!("there is no dead letter {id}; `sluicegate dlq list` lists those there are")
+            }
+        }
     }
 
     /// The record that it was.

@@ -76,19 +76,78 @@ pub fn render_list(page: &Page, width: usize) -> String {
         return "no such dead letters\n".into();
     }
     let row = |letter: &Summary| {
-        let detail = match letter.status {
-            Status::Pending => letter.detail.clone(),
-            status => format!("({}) {}", status.name(), letter.detail),
+        let (reason, detail) = (&letter.reason, &letter.detail);
+        let why = match letter.status {
+            Status::Pending => format!("{reason}: {detail}"),
+            status => format!("({}) {reason}: {detail}", status.name()),
         };
         let place = format!("{}@{}", letter.partition, letter.offset);
         let (id, seen) = (letter.id.to_string(), minute(letter.seen_at));
-        [id, seen, letter.stream.clone(), place, letter.reason.clone(), detail]
+        [id, seen, letter.stream.clone(), place, why]
     };
     let rows: Vec<_> = page.letters.iter().map(row).collect();
-    let headings = ["id", "seen", "stream", "at", "reason", "detail"];
-    let mut text = columns(headings, [19, 16, 16, 26, 24, width], &rows, width);
+    let headings = ["id", "seen", "stream", "at", "reason: detail"];
+    let mut text = columns(headings, [19, 16, 16, 26, width], &rows, width);
     if let Some(before) = page.before {
         text += &format!("more: the same with --before {before}\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(id: i64, status: Status, detail: &str) -> Summary {
+        Summary {
+            id,
+            seen_at: OffsetDateTime::from_unix_timestamp(1_777_636_859).unwrap(),
+            stream: "device_telemetry".into(),
+            topic: "device.telemetry".into(),
+            partition: 2,
+            offset: 91,
+            schema_id: Some(7),
+            event_id: None,
+            event_time: None,
+            stage: "check".into(),
+            reason: "rule:value_is_plausible".into(),
+            detail: detail.into(),
+            status,
+            attempts: 1,
+            replays: 0,
+        }
+    }
+
+    #[test]
+    fn a_page_fits_a_terminal_and_says_how_to_go_on() {
+        let letters = vec![
+            letter(1_000, Status::Pending, "does not hold: message.value > -1e6"),
+            letter(999, Status::Parked, "grüße\n\u{1b}[2J"),
+        ];
+        let mut page = Page { letters, before: Some(999) };
+        insta::assert_snapshot!(render_list(&page, 80), @"
+        id    seen              stream            at    reason: detail
+        1000  2026-05-01 12:00  device_telemetry  2@91  rule:value_is_plausible: does n…
+        999   2026-05-01 12:00  device_telemetry  2@91  (parked) rule:value_is_plausibl…
+        more: the same with --before 999
+        ");
+        insta::assert_snapshot!(render_list(&page, 100), @r#"
+        id    seen              stream            at    reason: detail
+        1000  2026-05-01 12:00  device_telemetry  2@91  rule:value_is_plausible: does not hold: message.val…
+        999   2026-05-01 12:00  device_telemetry  2@91  (parked) rule:value_is_plausible: grüße\n\u{1b}[2J
+        more: the same with --before 999
+        "#);
+        page.letters.push(Summary {
+            stream: "a_stream_with_a_name_that_is_longer".into(),
+            partition: i32::MAX,
+            offset: i64::MAX,
+            ..letter(i64::MAX, Status::Pending, "d")
+        });
+        page.before = None;
+        let screen = render_list(&page, 80);
+        assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+        assert_eq!(screen.lines().count(), 4, "{screen}");
+        page.letters.clear();
+        assert_eq!(render_list(&page, 80), "no such dead letters\n");
+    }
 }

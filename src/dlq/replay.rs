@@ -13,7 +13,7 @@ use anyhow::{anyhow, bail};
 use sqlx::{Connection, PgConnection, Postgres, QueryBuilder, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 
-use super::{Filter, Letter, Status, history};
+use super::{Filter, Letter, Status, deeds};
 use crate::{
     batch::{Batch, Record},
     contract::{Contract, Identity},
@@ -235,7 +235,7 @@ impl Replay {
         for Candidate { letter, record, .. } in candidates.iter().filter(|edited| edited.is_edited)
         {
             let payload = record.value.as_deref().unwrap_or_default();
-            history::note_edited(connection, letter.id, who, payload).await?;
+            deeds::note_edited(connection, letter.id, who, payload).await?;
         }
         let landed: Vec<i64> = candidates
             .iter()
@@ -247,12 +247,12 @@ impl Replay {
             .execute(&mut *connection)
             .await?;
         let none = vec![String::new(); landed.len()];
-        history::note(connection, &landed, "replayed", who, &none).await?;
+        deeds::note(connection, &landed, "replayed", who, &none).await?;
         let (ids, whys): (Vec<i64>, Vec<String>) = refused
             .iter()
             .map(|(id, rejection)| (*id, format!("{}: {}", why(rejection), rejection.detail)))
             .unzip();
-        history::note(connection, &ids, "refused", who, &whys).await?;
+        deeds::note(connection, &ids, "refused", who, &whys).await?;
         let parked: Vec<i64> = sqlx::query_scalar(
             "WITH tried AS (UPDATE dlq_events SET replays = replays + 1, \
              status = CASE WHEN replays + 1 >= $2 THEN 'parked' ELSE status END \
@@ -264,7 +264,7 @@ impl Replay {
         .fetch_all(&mut *connection)
         .await?;
         let note = format!("replayed {} times in vain", self.options.most_replays);
-        history::note(connection, &parked, "parked", who, &vec![note; parked.len()]).await?;
+        deeds::note(connection, &parked, "parked", who, &vec![note; parked.len()]).await?;
         Ok(i64::try_from(parked.len()).unwrap_or(i64::MAX))
     }
 }

@@ -13,7 +13,7 @@ use rdkafka::{
 };
 use sqlx::{Connection, PgConnection, QueryBuilder};
 
-use super::{Filter, Letter, Status, history};
+use super::{Filter, Letter, Status, deeds};
 use crate::{broker::Broker, contract::Contract, sink::headers_from_json, sql::said};
 
 /// How many are under way at once.
@@ -67,7 +67,7 @@ pub async fn resend(
             .await
             .map_err(failed)?;
         let notes = vec![format!("sent to {topic}"); ids.len()];
-        history::note(&mut transaction, &ids, "replayed", who, &notes).await?;
+        deeds::note(&mut transaction, &ids, "replayed", who, &notes).await?;
         transaction.commit().await.map_err(failed)?;
         sent += ids.len();
     }

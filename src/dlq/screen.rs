@@ -1,14 +1,62 @@
 //! What a terminal shows: text that stays on its line.
 
 use comfy_table::Table;
+use serde_json::Value as Json;
 use time::{OffsetDateTime, UtcOffset, macros::format_description};
 
 /// How many characters a line has where nobody says otherwise.
 const WIDTH: usize = 80;
 
+/// Where the texts of entries begin.
+const INDENT: usize = 12;
+
+/// How many characters of an entry are shown.
+const LONGEST: usize = 2_000;
+
 /// How many characters a line of this terminal has; 80 where there is none.
 pub fn width() -> usize {
     Table::new().width().map_or(WIDTH, |width| usize::from(width).max(WIDTH))
+}
+
+/// Named entries below one another, whose texts begin in one column.
+pub(super) struct Screen {
+    text: String,
+    width: usize,
+}
+
+impl Screen {
+    pub(super) fn new(width: usize) -> Screen {
+        Screen { text: String::new(), width }
+    }
+
+    /// A text, on as many lines as it takes, up to a point.
+    pub(super) fn entry(&mut self, name: &str, value: &str) {
+        let value = cut(value, LONGEST);
+        let lines = wrapped(&value, self.width.saturating_sub(INDENT));
+        for (at, line) in lines.iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let line = format!("{name:<INDENT$}{line}");
+            self.text.extend([line.trim_end(), "\n"]);
+        }
+    }
+
+    /// JSON under its name, with a line a member.
+    pub(super) fn json(&mut self, name: &str, json: &Json) {
+        self.text.extend([name, "\n"]);
+        let pretty = serde_json::to_string_pretty(json).unwrap_or_default();
+        for line in pretty.lines() {
+            self.text.extend([&cut(line, self.width), "\n"]);
+        }
+    }
+
+    /// Lines as they are.
+    pub(super) fn lines(&mut self, lines: &str) {
+        self.text.push_str(lines);
+    }
+
+    pub(super) fn text(self) -> String {
+        self.text
+    }
 }
 
 /// A text of at most so many characters: what goes beyond is an ellipsis, and what would move the
@@ -76,6 +124,39 @@ pub(super) fn columns<const N: usize>(
     rows.iter().map(line).collect()
 }
 
+/// A text in lines of at most so many characters, broken at spaces where there are some.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut room = width;
+    for word in text.split(' ') {
+        let mut word = word;
+        let length = word.chars().count();
+        if room < width && length.saturating_add(1) > room {
+            lines.push(String::new());
+            room = width;
+        }
+        if room < width
+            && let Some(line) = lines.last_mut()
+        {
+            line.push(' ');
+            room = room.saturating_sub(1);
+        }
+        while let Some((end, _)) = word.char_indices().nth(room) {
+            let (head, tail) = word.split_at(end);
+            if let Some(line) = lines.last_mut() {
+                line.push_str(head);
+            }
+            lines.push(String::new());
+            (word, room) = (tail, width);
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(word);
+            room = room.saturating_sub(word.chars().count());
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +172,12 @@ mod tests {
     #[test]
     fn foreign_text_commands_no_terminal() {
         assert_eq!(printable("a\u{1b}[2J\n\u{202e}b\u{9b}"), "a\\u{1b}[2J\\n\\u{202e}b\\u{9b}");
+    }
+
+    #[test]
+    fn words_are_wrapped_and_long_ones_broken() {
+        assert_eq!(wrapped("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrapped("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
+        assert_eq!(wrapped("", 4), [""]);
     }
 }

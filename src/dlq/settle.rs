@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use sqlx::{Connection, PgConnection, Postgres, QueryBuilder};
 
-use super::{Filter, Status, history};
+use super::{Filter, Status, deeds};
 use crate::sql::said;
 
 /// What is done about letters.
@@ -67,7 +67,7 @@ pub async fn settle(
     let ids: Vec<i64> =
         query.build_query_scalar().fetch_all(&mut *transaction).await.map_err(unwritten)?;
     let notes = vec![reason.to_owned(); ids.len()];
-    history::note(&mut transaction, &ids, action.name(), who, &notes).await?;
+    deeds::note(&mut transaction, &ids, action.name(), who, &notes).await?;
     transaction.commit().await.map_err(unwritten)?;
     Ok(ids.len())
 }

@@ -14,6 +14,7 @@
 //! 3. `lookup`: schema id -> writer's schema, with `references` inlined and `memory` of answers
 //! 4. `register`: schema text -> id, under a [`SubjectStrategy`] and a [`Compatibility`] level
 //! 5. [`incompatibilities`]: the same judgement offline, and where exactly two schemas disagree
+//! 6. [`differences()`]: how two schemas differ, whether or not they disagree
 
 mod config;
 pub use config::{RegistryAuth, RegistryConfig};
@@ -42,6 +43,12 @@ pub use level::Compatibility;
 mod compatibility;
 pub(crate) use compatibility::definition;
 pub use compatibility::{incompatibilities, unreadable};
+
+mod differences;
+pub use differences::{Difference, differences};
+
+mod versions;
+pub use versions::SubjectVersion;
 
 mod types;
 pub(crate) use types::{base, promotes, same_name};

@@ -44,12 +44,13 @@ pub(super) async fn insert(
     let inserted = sqlx::query(
         "WITH inserted AS (\
          INSERT INTO dlq_events (stream, topic, partition, \"offset\", key, payload, headers, \
-         schema_id, event_id, fingerprint, stage, reason, detail, decoded, event_time, attempts) \
+         schema_id, event_id, fingerprint, stage, reason, detail, decoded, event_time, attempts, \
+         record_time) \
          SELECT $1, $2, letter.* FROM unnest($3::int[], $4::bigint[], $5::bytea[], $6::bytea[], \
          $7::jsonb[], $8::bigint[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], \
-         $14::text[]::jsonb[], $15::timestamptz[], $16::int[]) AS letter (partition, \"offset\", key, payload, \
-         headers, schema_id, event_id, fingerprint, stage, reason, detail, decoded, event_time, attempts) \
-         WHERE (SELECT count(*) FROM (SELECT FROM dlq_events AS kept \
+         $14::text[]::jsonb[], $15::timestamptz[], $16::int[], $17::bigint[]) AS letter (partition, \"offset\", key, payload, \
+         headers, schema_id, event_id, fingerprint, stage, reason, detail, decoded, event_time, attempts, \
+         record_time) WHERE (SELECT count(*) FROM (SELECT FROM dlq_events AS kept \
          WHERE kept.fingerprint = letter.fingerprint \
          AND kept.event_id = letter.event_id AND kept.payload = letter.payload \
          AND kept.stream || '' = $1 AND kept.status <> 'replayed' LIMIT 1) AS known) = 0 \
@@ -75,6 +76,7 @@ pub(super) async fn insert(
     .bind(column(&letters, |_, letter| letter.decoded.as_deref().map(json_text)))
     .bind(column(&letters, |_, letter| letter.event_time))
     .bind(column(&letters, |_, letter| i32::try_from(letter.attempts).unwrap_or(i32::MAX)))
+    .bind(column(&letters, |record, _| record.timestamp))
     .fetch_all(connection)
     .await?;
     inserted.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()

@@ -1,6 +1,8 @@
 //! A dead letter keeps all that is known of its record, and its copy on the dead-letter topic is the
 //! record itself, with the reason behind its own headers.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::FutureRecord,
@@ -94,6 +96,8 @@ fn a_row_keeps_all_that_is_known_of_an_event_that_breaks_a_rule() {
       "offset": 0,
       "partition": 0,
       "reason": "rule:value_is_positive",
+      "record_time": 5,
+      "replays": 0,
       "stage": "check",
       "status": "pending",
       "stream": "readings"
@@ -165,6 +169,8 @@ fn a_row_keeps_all_that_is_known_of_bytes_that_could_not_be_decoded() {
       "offset": 0,
       "partition": 0,
       "reason": "truncated_body",
+      "record_time": 1777636800000,
+      "replays": 0,
       "stage": "decode",
       "status": "pending",
       "stream": "readings"
@@ -187,6 +193,9 @@ fn the_copy_on_the_dead_letter_topic_is_the_record_byte_for_byte() {
     }
     records.push(with_headers(FutureRecord::to(&topic).key(&b""[..])));
     let sent = records.len();
+    let now = now();
+    let minutes_ago = |n: i64| now - n * 60_000;
+    let records = (0..).zip(records).map(|(n, record)| record.timestamp(minutes_ago(n)));
     fixture.send_records(records);
     fixture.drain();
 
@@ -197,6 +206,7 @@ fn the_copy_on_the_dead_letter_topic_is_the_record_byte_for_byte() {
         let offset: usize = copy.header("__connect.errors.offset").unwrap().parse().unwrap();
         let original = &originals[offset];
         assert_eq!((&copy.key, &copy.value), (&original.key, &original.value));
+        assert_eq!(copy.timestamp, Some(minutes_ago(original.offset)));
         let (own, context) = copy.headers.split_at(original.headers.len());
         assert_eq!(own, original.headers);
         assert!(size(context) <= 1_000, "{context:?}");
@@ -212,6 +222,12 @@ fn the_copy_on_the_dead_letter_topic_is_the_record_byte_for_byte() {
     sluicegate.attempts: 1
     __connect.errors.exception.message: does not hold: message.value >= 0.0
     "#);
+}
+
+/// Milliseconds since 1970: what is much older may be deleted at any moment.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }
 
 /// The bytes that headers take.
@@ -248,9 +264,35 @@ fn context_headers_stay_under_a_kilobyte_however_much_there_is_to_say() {
     fixture.send_values(&topic, &[bad]);
     fixture.drain();
     let copies = fixture.read_topic(&format!("{topic}.dlq"));
-    assert!(size(&copies[0].headers) <= 1_000, "{:?}", copies[0].headers);
+    let detail = copies[0].header("__connect.errors.exception.message").unwrap();
+    assert!(detail.starts_with("does not hold: message.device != 'longlong"), "{detail}");
+    assert!((990..=1_000).contains(&size(&copies[0].headers)), "{:?}", copies[0].headers);
     assert_eq!(copies[0].header("__connect.errors.topic"), Some(topic));
     assert_eq!(copies[0].header("sluicegate.reason"), Some(format!("rule:{}", "r".repeat(63))));
+}
+
+#[test]
+fn a_copy_has_no_timestamp_of_its_record_where_the_topic_would_refuse_that() {
+    let fixture = Fixture::with_stream(readings());
+    let topic = fixture.topic();
+    let dead_letters = format!("{topic}.dlq");
+    fixture.create_topic(&dead_letters, 1);
+    fixture.configure_topic(&dead_letters, "message.timestamp.before.max.ms", "3600000");
+    let sent = now();
+    let record = FutureRecord::to(&topic).payload(&b"\xffold"[..]);
+    fixture.send_records([record.timestamp(sent - 2 * 3_600_000)]);
+    fixture.drain();
+    let copies = fixture.read_topic(&dead_letters);
+    assert_eq!(copies.len(), 1);
+    assert!(copies[0].timestamp >= Some(sent), "{:?}", copies[0].timestamp);
+    // written before there was a column for it
+    fixture.sql("UPDATE dlq_events SET record_time = NULL");
+    fixture.sql("INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events");
+    fixture.drain();
+    let copies = fixture.read_topic(&dead_letters);
+    assert_eq!(copies.len(), 2);
+    assert!(copies[1].timestamp >= copies[0].timestamp);
+    fixture.run(&["audit", "--drained"]).success();
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod dashboards;
 mod dead_letters;
 mod decoded;
 mod direct;
+mod dlq_looking;
 mod dlq_replay;
 mod evolution;
 mod fates;

@@ -12,7 +12,9 @@ use std::{
 use apache_avro::{Schema, types::Value, writer::datum::GenericDatumWriter};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
     groups::GroupInfo,
@@ -48,6 +50,7 @@ pub type Addresses = BTreeMap<String, String>;
 pub struct Read {
     pub partition: i32,
     pub offset: i64,
+    pub timestamp: Option<i64>,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
@@ -174,6 +177,15 @@ impl Fixture {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let created = self.runtime.block_on(admin.create_topics(&[new], &options)).unwrap();
         created[0].as_ref().unwrap();
+    }
+
+    /// Changes one setting of a topic.
+    #[allow(dead_code, reason = "tests/chaos does without")]
+    pub fn configure_topic(&self, topic: &str, name: &str, value: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+        let altered = admin.alter_configs([&config], &AdminOptions::new());
+        self.runtime.block_on(altered).unwrap()[0].as_ref().unwrap();
     }
 
     /// Sends one record and waits until it is there.
@@ -716,6 +728,7 @@ impl Read {
         Read {
             partition: message.partition(),
             offset: message.offset(),
+            timestamp: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers: headers.unwrap_or_default(),

@@ -17,6 +17,7 @@ fn migrate_creates_every_table_once() {
     -- migration V4__same_dead_letter
     -- migration V5__dlq_outbox
     -- migration V6__analytics
+    -- migration V7__dlq_replay
     CREATE TABLE "readings" (
         "event_id" uuid NOT NULL,
         "device" text NOT NULL,
@@ -244,7 +245,7 @@ fn migrations_that_run_at_once_take_turns() {
         creators += usize::from(stdout.contains("CREATE TABLE \"readings\""));
     }
     assert_eq!(creators, 1);
-    assert_eq!(tables(&fixture).len(), 14);
+    assert_eq!(tables(&fixture).len(), 15);
 }
 
 #[test]
@@ -302,6 +303,11 @@ const SAMPLES: &[(&str, &str)] = &[
          INSERT INTO alert_series VALUES ('s', 'a', '{\"d\": 1}', now()); \
          INSERT INTO alert_outbox (alert_id, status, target, series) SELECT id, 'open', 'topic', 's' FROM alerts",
     ),
+    (
+        "V7__dlq_replay.sql",
+        "UPDATE dlq_events SET record_time = 1, replays = 1; UPDATE ledger SET replayed = 1, purged = 2; \
+         INSERT INTO dlq_history (letter_id, who, action) SELECT id, 'ann', 'parked' FROM dlq_events",
+    ),
 ];
 
 #[test]
@@ -326,6 +332,8 @@ fn every_migration_applies_on_top_of_data() {
     assert_eq!(fixture.number("SELECT count(*) FROM dlq_outbox"), 2);
     assert_eq!(fixture.number("SELECT count(fingerprint) FROM dlq_events"), 2);
     assert_eq!(fixture.number("SELECT sum(inserted + duplicate + dead_lettered) FROM ledger"), 6);
+    let deeds = "SELECT count(*) FROM dlq_history JOIN dlq_events ON letter_id = dlq_events.id";
+    assert_eq!(fixture.number(deeds), 4);
 }
 
 #[test]

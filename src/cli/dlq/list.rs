@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::filter::FilterArgs;
+use super::{filter::FilterArgs, print};
 use crate::{
     config::PostgresArgs,
     dlq::{list, render_list, width},
@@ -43,11 +43,10 @@ impl ListArgs {
         let filter = self.filter.filter();
         let page = list(&mut connection, &filter, self.before, self.limit).await?;
         if self.json {
-            for letter in &page.letters {
-                println!("{}", serde_json::to_string(letter)?);
-            }
+            let line = |letter| Ok(serde_json::to_string(letter)? + "\n");
+            print(&page.letters.iter().map(line).collect::<anyhow::Result<String>>()?)?;
         } else {
-            print!("{}", render_list(&page, width()));
+            print(&render_list(&page, width()))?;
         }
         Ok(ExitCode::SUCCESS)
     }

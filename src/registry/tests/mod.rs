@@ -8,6 +8,8 @@ mod lookup;
 
 mod register;
 
+mod versions;
+
 use std::time::Duration;
 
 use serde_json::json;
