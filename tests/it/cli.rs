@@ -24,7 +24,7 @@ fn every_verb_explains_itself() {
     insta::assert_snapshot!("help_of_aggregates", help(&["aggregates"]));
     insta::assert_snapshot!("help_of_aggregates_verify", help(&["aggregates", "verify"]));
     insta::assert_snapshot!("help_of_dlq", help(&["dlq"]));
-    for verb in ["list", "stats", "show", "explain"] {
+    for verb in ["list", "stats", "show", "explain", "replay", "edit", "park", "purge", "export"] {
         insta::assert_snapshot!(format!("help_of_dlq_{verb}"), help(&["dlq", verb]));
     }
 }
