@@ -115,6 +115,8 @@ pub struct Rejection {
     pub reason: Cow<'static, str>,
     /// What a person needs to know.
     pub detail: String,
+    /// The part of the detail that quotes no value of the event: the field or the constraint.
+    pub about: Option<String>,
 }
 
 /// How far a record got.
@@ -146,7 +148,12 @@ impl Rejection {
             detail.truncate(detail.floor_char_boundary(LONGEST_DETAIL));
             detail.push('…');
         }
-        Rejection { stage, reason, detail }
+        Rejection { stage, reason, detail, about: None }
+    }
+
+    /// The refusal, with what of it may be said where values are private.
+    pub(crate) fn about(self, about: impl Into<String>) -> Rejection {
+        Rejection { about: Some(about.into()), ..self }
     }
 
     /// Whether a rule or a label could not be evaluated, rather than that a rule says no.

@@ -264,10 +264,11 @@ fn dead_letter(
     let records_time = record.timestamp.and_then(|millis| millis.checked_mul(1_000));
     DeadLetter {
         record: index,
-        rejection,
+        rejection: contract.shown_rejection(rejection),
         schema_id: known.schema_id.map(|SchemaId(id)| id),
         event_id,
-        decoded: event.map(|event| event_to_json(&contract.schema, event).to_string()),
+        decoded: event
+            .map(|event| contract.shown(event_to_json(&contract.schema, event)).to_string()),
         event_time: own_time
             .and_then(storable_instant)
             .or_else(|| records_time.and_then(storable_instant)),

@@ -25,6 +25,7 @@ pub(super) struct Attribute {
     pub(super) time: Option<String>,
     pub(super) on_conflict: Option<OnConflict>,
     pub(super) compatibility: Option<Compatibility>,
+    pub(super) private: Option<Vec<String>>,
     pub(super) params: Option<Map<String, Json>>,
     pub(super) input: Option<InputMapping>,
     pub(super) rules: Vec<(String, RuleSpec)>,
@@ -35,8 +36,8 @@ pub(super) struct Attribute {
 
 /// The keys that the attribute may have.
 const KEYS: &str = "topic, partitions, replication, dead_letter_topic, dead_letter_partitions, \
-                    table, id, id_from, key, time, on_conflict, compatibility, params, input, \
-                    rules, labels, aggregates, alerts";
+                    table, id, id_from, key, time, on_conflict, compatibility, private, params, \
+                    input, rules, labels, aggregates, alerts";
 
 /// A rule as written.
 #[derive(Debug, Deserialize)]
@@ -212,6 +213,7 @@ impl Attribute {
             time: keys.take("time"),
             on_conflict: keys.take("on_conflict"),
             compatibility: keys.take("compatibility"),
+            private: keys.take("private"),
             params: keys.take("params"),
             input: keys.take("input"),
             rules: keys.take_list("rules"),

@@ -15,13 +15,17 @@ mod condition;
 mod derived;
 mod evaluate;
 mod expression;
+mod private;
 mod problem;
 mod read;
 mod sample;
 mod scope;
 mod trial;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use apache_avro::Schema;
 use serde_json::Value as Json;
@@ -31,6 +35,7 @@ pub use attribute::{Every, OnConflict};
 pub use column::{Column, ColumnType};
 pub use condition::{Condition, ConditionScope, Function, Measure, Truth};
 pub use expression::Expression;
+pub use private::MASK;
 pub use problem::{Problem, Problems};
 pub(crate) use scope::Outcome;
 pub use scope::Scope;
@@ -68,6 +73,8 @@ pub struct Contract {
     pub on_conflict: OnConflict,
     /// The compatibility level of the subject.
     pub compatibility: Compatibility,
+    /// The fields that neither a person nor a log may see.
+    pub private: BTreeSet<String>,
     /// Tunables that rules and labels refer to as `params`.
     pub params: Json,
     /// What must hold.

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::{
     Column, ColumnType, Contract, Identity, Label, Problem, Problems, Topic, attribute::Attribute,
-    sample, trial::Trial,
+    private::Shows, sample, trial::Trial,
 };
 use crate::codec;
 
@@ -140,6 +140,17 @@ impl Reader<'_> {
         let mut aggregates = self.aggregates(&attribute.aggregates, stream, time, &dimensions);
         let alerts =
             self.alerts(&attribute.alerts, stream, (time, &params), &dimensions, &mut aggregates);
+        let id = match identity {
+            Identity::Field(index) => Some(index),
+            Identity::Coordinates => None,
+        };
+        let shows = Shows {
+            labels: &labels,
+            aggregates: (&attribute.aggregates, &aggregates),
+            alerts: (&attribute.alerts, &alerts),
+        };
+        let private = attribute.private.clone().unwrap_or_default();
+        let private = self.private(&private, (id, time), &shows);
         let (topic, dead_letter_topic) = self.topics(stream, &attribute);
 
         let (stream, file) = (stream.to_owned(), self.file.to_owned());
@@ -159,6 +170,7 @@ impl Reader<'_> {
             time,
             on_conflict,
             compatibility: attribute.compatibility.unwrap_or_default(),
+            private,
             params,
             rules,
             labels,
@@ -215,7 +227,7 @@ impl Reader<'_> {
         }
     }
 
-    fn field(&mut self, place: &str, name: &str) -> Option<usize> {
+    pub(super) fn field(&mut self, place: &str, name: &str) -> Option<usize> {
         let found = self.record.lookup.get(name).copied();
         if found.is_none() {
             let known: Vec<_> =

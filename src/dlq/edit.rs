@@ -28,7 +28,10 @@ pub async fn decoded(
         .with_context(|| format!("the schema {id} of letter {} can't be had", letter.id))?;
     let writer = WriterSchema::new(&writer.parsed, &contract.schema);
     let event = writer.decoder(&contract.schema).and_then(|decoder| decoder.decode(body)).map_err(
-        |rejection| anyhow!("letter {} can't be decoded: {}; {hint}", letter.id, rejection.detail),
+        |rejection| {
+            let detail = contract.shown_rejection(rejection).detail;
+            anyhow!("letter {} can't be decoded: {detail}; {hint}", letter.id)
+        },
     )?;
     Ok(event_to_json(&contract.schema, &event))
 }

@@ -218,9 +218,9 @@ impl Replay {
         let landed = sink.land_dead_letters(&self.contract, &topic, &batch).await?;
         let letter = |record: usize| candidates.get(record).map(|candidate| candidate.letter.id);
         let decided = batch.dead_letters.iter().map(|dead| (dead.record, dead.rejection.clone()));
-        let refused = decided
-            .chain(landed.refused)
-            .filter_map(|(record, rejection)| Some((letter(record)?, rejection)));
+        let refused = decided.chain(landed.refused).filter_map(|(record, rejection)| {
+            Some((letter(record)?, self.contract.shown_rejection(rejection)))
+        });
         Ok((refused.collect(), landed.inserted))
     }
 

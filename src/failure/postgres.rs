@@ -154,11 +154,27 @@ impl From<sqlx::Error> for Failure {
         let entry = sqlstate(&code, routine);
         match entry.kind {
             // Postgres's message names the constraint
-            Kind::Record => Failure::Record(Rejection::new(Stage::Land, refusal(&code), said)),
+            Kind::Record => {
+                let rejection = Rejection::new(Stage::Land, refusal(&code), said);
+                let server = database.try_downcast_ref::<PgDatabaseError>();
+                Failure::Record(match server.and_then(place) {
+                    Some(place) => rejection.about(place),
+                    None => rejection,
+                })
+            }
             Kind::Dependency => Failure::Dependency(anyhow!("Postgres says: {said}")),
             Kind::Contract => Failure::Contract(anyhow!("Postgres says: {said}; {}", entry.remedy)),
         }
     }
+}
+
+/// The constraint or the column that a row is refused for. A trigger may say anything in their place.
+fn place(error: &PgDatabaseError) -> Option<String> {
+    if error.routine() == Some(RAISE) {
+        return None;
+    }
+    let constraint = error.constraint().map(|name| format!("constraint \"{name}\""));
+    constraint.or_else(|| error.column().map(|name| format!("column \"{name}\"")))
 }
 
 /// What sqlx says without the server: never about a record. An error that is not listed here

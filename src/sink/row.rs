@@ -132,7 +132,8 @@ impl<'c> RowEncoder<'c> {
         cell: Cell<'_>,
     ) -> Result<(), Rejection> {
         self.put_value(row, place, cell).map_err(|(reason, detail)| {
-            Rejection::new(Stage::Land, reason, format!("\"{}\": {detail}", place.name))
+            let field = format!("\"{}\"", place.name);
+            Rejection::new(Stage::Land, reason, format!("{field}: {detail}")).about(field)
         })
     }
 

@@ -1,0 +1,141 @@
+//! Fields that neither a person nor a log may see. Pure.
+//!
+//! A dead letter keeps its payload byte for byte; of what is shown or logged of it, the values of
+//! these fields are masked, and a detail that may quote a value says only what it is about.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use super::{
+    Aggregate, Alert, Contract, Expression, Label,
+    attribute::{AggregateSpec, AlertSpec},
+    read::Reader,
+};
+use crate::failure::{Rejection, Stage};
+
+/// Stands where a value is not shown.
+pub const MASK: &str = "***";
+
+/// Reasons of the stage decode whose details speak of schemas, not of an event.
+const OF_SCHEMAS: [&str; 4] =
+    ["unknown_schema_id", "unusable_schema", "wrong_schema", "incompatible_schema"];
+
+impl Contract {
+    /// An event's JSON, or a part of it under the fields' names, as it may be shown.
+    pub fn shown(&self, mut event: Json) -> Json {
+        if let Json::Object(fields) = &mut event {
+            for (name, value) in fields {
+                if self.private.contains(name) {
+                    *value = Json::String(MASK.into());
+                }
+            }
+        }
+        event
+    }
+
+    /// A refusal as it may be shown. Where fields are private, a detail that may quote a value is
+    /// replaced by what it is about: field, constraint or expression.
+    pub fn shown_rejection(&self, rejection: Rejection) -> Rejection {
+        if self.private.is_empty() {
+            return rejection;
+        }
+        let Rejection { stage, reason, detail, about } = rejection;
+        let failed = |name: &str, source: Option<&str>| match source {
+            Some(source) => format!("can't be evaluated: {source}"),
+            None => format!("\"{name}\" can't be evaluated"),
+        };
+        let shown = match (stage, reason.split_once(':')) {
+            (Stage::Wire, _) | (Stage::Check, Some(("rule", _))) => detail,
+            (Stage::Decode, None) if OF_SCHEMAS.contains(&&*reason) => detail,
+            (Stage::Check, Some((_, name))) => {
+                let rule = self.rules.iter().find(|rule| rule.name == name);
+                failed(name, rule.map(|rule| rule.check.source.as_str()))
+            }
+            (Stage::Label, Some((_, name))) => {
+                let label = self.labels.iter().find(|label| label.name == name);
+                failed(name, label.map(|label| label.value.source.as_str()))
+            }
+            _ => match &about {
+                Some(about) => {
+                    format!("{about}; the rest is not shown: it may have private values")
+                }
+                None => "not shown: it may have private values".to_owned(),
+            },
+        };
+        let rejection = Rejection::new(stage, reason, shown);
+        Rejection { about, ..rejection }
+    }
+
+    /// Whether a label's value tells something of a private field.
+    pub fn is_private_label(&self, label: &Label) -> bool {
+        reads(&label.value, &self.private)
+    }
+}
+
+fn reads(expression: &Expression, private: &BTreeSet<String>) -> bool {
+    let whole = expression.whole_message && !private.is_empty();
+    whole || expression.fields.iter().any(|field| private.contains(field))
+}
+
+/// What shows values to others: in metrics, in alerts, and in the tables of aggregates.
+pub(super) struct Shows<'c> {
+    pub(super) labels: &'c [Label],
+    pub(super) aggregates: (&'c [(String, AggregateSpec)], &'c [Aggregate]),
+    pub(super) alerts: (&'c [(String, AlertSpec)], &'c [Alert]),
+}
+
+impl Reader<'_> {
+    /// Reads the names of private fields. What an event is known by, or what others are shown of it,
+    /// can't be one.
+    pub(super) fn private(
+        &mut self,
+        names: &[String],
+        (id, time): (Option<usize>, Option<usize>),
+        shows: &Shows<'_>,
+    ) -> BTreeSet<String> {
+        let mut private = BTreeSet::new();
+        for (number, name) in names.iter().enumerate() {
+            let place = format!("sluicegate.private[{number}]");
+            let Some(index) = self.field(&place, name) else { continue };
+            if !private.insert(name.clone()) {
+                self.problem(&place, format!("\"{name}\" is named twice"));
+            }
+            if id == Some(index) {
+                let message = format!("\"{name}\" is the id, by which an event is known again");
+                self.problem(&place, message);
+            }
+            if time == Some(index) {
+                let message = format!("\"{name}\" is the event time, which dead letters show");
+                self.problem(&place, message);
+            }
+        }
+        let labels = shows.labels.iter().filter(|label| reads(&label.value, &private));
+        let hidden: BTreeSet<String> =
+            labels.map(|label| label.name.clone()).chain(private.iter().cloned()).collect();
+        let (specs, aggregates) = shows.aggregates;
+        for (place, spec) in specs {
+            self.refuse_shown(&format!("{place}.by"), &spec.by, &hidden);
+            self.refuse_shown(&format!("{place}.of"), &spec.of, &hidden);
+        }
+        let (specs, alerts) = shows.alerts;
+        for (place, spec) in specs {
+            self.refuse_shown(&format!("{place}.by"), &spec.by, &hidden);
+            // what it measures, where no declared aggregate does
+            let alert = alerts.iter().find(|alert| alert.name == spec.name);
+            let aggregate = alert.and_then(|alert| aggregates.get(alert.aggregate));
+            let of = aggregate.filter(|aggregate| !aggregate.declared).map(|found| &found.of);
+            let of: Vec<String> = of.into_iter().flatten().map(|c| c.name.clone()).collect();
+            self.refuse_shown(place, &of, &hidden);
+        }
+        private
+    }
+
+    fn refuse_shown(&mut self, place: &str, names: &[String], hidden: &BTreeSet<String>) {
+        for name in names.iter().filter(|name| hidden.contains(*name)) {
+            let message =
+                format!("\"{name}\" is private, or made of what is; metrics and alerts show it");
+            self.problem(place, message);
+        }
+    }
+}
