@@ -295,3 +295,6 @@ fn coordinates(contract: &Contract, record: &Record) -> Uuid {
     let place = format!("{}\n{}\n{}", contract.topic.name, record.partition, record.offset);
     Uuid::new_v5(&identity::NAMESPACE, place.as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

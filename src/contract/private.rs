@@ -139,3 +139,79 @@ impl Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(attribute: Json) -> Result<Contract, super::super::Problems> {
+        let schema = json!({
+            "type": "record", "name": "Payment", "sluicegate": attribute,
+            "fields": [
+                {"name": "event_id", "type": "string"},
+                {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+                {"name": "card", "type": "string"},
+                {"name": "amount", "type": "double"},
+            ],
+        });
+        Contract::parse("payments.avsc".as_ref(), schema.to_string())
+    }
+
+    #[test]
+    fn whole_fields_are_masked_and_the_others_stay() {
+        let contract = parse(json!({"private": ["card", "amount"]})).unwrap();
+        let event = json!({"event_id": "1", "card": {"number": 7}, "amount": null});
+        let shown = json!({"event_id": "1", "card": "***", "amount": "***"});
+        assert_eq!(contract.shown(event), shown);
+        assert_eq!(contract.shown(json!("card")), json!("card"));
+    }
+
+    #[test]
+    fn a_contract_without_private_fields_shows_everything() {
+        let contract = parse(json!({})).unwrap();
+        let event = json!({"card": "1234"});
+        assert_eq!(contract.shown(event.clone()), event);
+        let rejection = Rejection::new(Stage::Check, "rule_error:known", "no such key: 1234");
+        assert_eq!(contract.shown_rejection(rejection.clone()), rejection);
+    }
+
+    #[test]
+    fn what_others_are_shown_can_not_be_private() {
+        let problems = parse(json!({
+            "time": "at",
+            "private": ["crad", "event_id", "at", "card", "card", "amount"],
+            "labels": [{"name": "issuer", "type": "string", "value": "message.card"}],
+            "aggregates": [{"every": "1m", "by": ["card", "issuer"], "of": ["amount"]}],
+            "alerts": [{"name": "much", "by": ["issuer"], "when": "avg(amount) > 5.0", "every": "1h"}],
+        }));
+        insta::assert_snapshot!(problems.unwrap_err(), @r#"
+    9 problems in the contracts
+    payments.avsc: sluicegate.private[0]: the record has no field "crad"; expected one of event_id, at, card, amount
+    payments.avsc: sluicegate.private[1]: "event_id" is the id, by which an event is known again
+    payments.avsc: sluicegate.private[2]: "at" is the event time, which dead letters show
+    payments.avsc: sluicegate.private[4]: "card" is named twice
+    payments.avsc: sluicegate.aggregates[0].by: "card" is private, or made of what is; metrics and alerts show it
+    payments.avsc: sluicegate.aggregates[0].by: "issuer" is private, or made of what is; metrics and alerts show it
+    payments.avsc: sluicegate.aggregates[0].of: "amount" is private, or made of what is; metrics and alerts show it
+    payments.avsc: sluicegate.alerts[0].by: "issuer" is private, or made of what is; metrics and alerts show it
+    payments.avsc: sluicegate.alerts[0]: "amount" is private, or made of what is; metrics and alerts show it
+    "#);
+    }
+
+    #[test]
+    fn a_label_made_of_a_private_field_is_private() {
+        let contract = parse(json!({
+            "private": ["card"],
+            "labels": [
+                {"name": "is_dear", "type": "boolean", "value": "message.amount > 5.0"},
+                {"name": "issuer", "type": "string", "value": "message.card"},
+            ],
+        }));
+        let contract = contract.unwrap();
+        let private: Vec<bool> =
+            contract.labels.iter().map(|label| contract.is_private_label(label)).collect();
+        assert_eq!(private, [false, true]);
+    }
+}

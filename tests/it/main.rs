@@ -34,6 +34,7 @@ mod metrics;
 mod other_languages;
 mod outage;
 mod pages;
+mod private;
 mod producing;
 mod prometheus;
 mod proxy;
