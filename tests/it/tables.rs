@@ -305,7 +305,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ),
     (
         "V7__dlq_replay.sql",
-        "UPDATE dlq_events SET record_time = 1, replays = 1; UPDATE ledger SET replayed = 1, purged = 2; \
+        "UPDATE dlq_events SET record_time = 1, replays = 1; UPDATE dlq_events SET purged_at = now() WHERE partition = 1; UPDATE ledger SET replayed = 1; \
          INSERT INTO dlq_history (letter_id, who, action) SELECT id, 'ann', 'parked' FROM dlq_events",
     ),
 ];
