@@ -215,7 +215,7 @@ async fn today(preparer: &Preparer, record: Record) -> anyhow::Result<Today> {
     Ok(match batch.dead_letters.into_iter().next() {
         None => Today::Passes,
         Some(letter) => {
-            let Rejection { stage, reason, detail } = letter.rejection;
+            let Rejection { stage, reason, detail, .. } = letter.rejection;
             Today::Refused { stage: stage.name(), reason: reason.into_owned(), detail }
         }
     })

@@ -7,8 +7,11 @@ use serde_json::{Map, Value as Json};
 use crate::contract::Contract;
 
 /// A decoded event, or a part of one under the names of its fields, as it may be shown.
-pub fn shown(_contract: Option<&Contract>, event: Json) -> Json {
-    event
+pub fn shown(contract: Option<&Contract>, event: Json) -> Json {
+    match contract {
+        Some(contract) => contract.shown(event),
+        None => event,
+    }
 }
 
 /// Bytes as a person may see them: text where all of it can be printed.

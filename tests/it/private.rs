@@ -13,7 +13,7 @@ const NOON: i64 = 1_777_636_800_000;
 
 /// Values that nothing else has.
 const SECRET: &str = "hunter2";
-const NUMBER: f64 = 98_765.4321;
+const NUMBER: f64 = 98_765.432_1;
 
 fn contract() -> Json {
     let mut contract = readings();
