@@ -4,7 +4,6 @@
 .PHONY: help up down reset env status psql check migrate register produce consume serve stats dlq audit test chaos bench bench-micro fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
-COUNT ?= 10000
 ARGS ?=
 
 SLUICEGATE := cargo run --release --quiet --
@@ -40,8 +39,8 @@ migrate: ## Create or extend the tables
 register: ## Register the streams' schemas
 	$(WITH) $(SLUICEGATE) register $(ARGS)
 
-produce: ## Send COUNT simulated events to STREAM, or those of FROM=FILE
-	$(WITH) $(SLUICEGATE) produce $(STREAM) $(if $(FROM),--from "$(FROM)",--count $(COUNT)) $(ARGS)
+produce: ## Send 10,000 or COUNT simulated events to STREAM, or those of FROM=FILE
+	$(WITH) $(SLUICEGATE) produce $(STREAM) $(if $(FROM),--from "$(FROM)",$(if $(COUNT),--count $(COUNT))) $(ARGS)
 
 consume: ## Land all that is in the topics in Postgres; FOLLOW=1 goes on until stopped
 	$(WITH) $(SLUICEGATE) migrate

@@ -1,5 +1,7 @@
 -- How far a partition's events have come by their own time: what closes buckets of aggregates.
-ALTER TABLE ledger ADD COLUMN event_time timestamptz;
+ALTER TABLE ledger
+    ADD COLUMN event_time timestamptz,
+    ADD COLUMN event_seen_at timestamptz; -- when an event came last that landed
 
 -- Buckets of aggregates that changed since metrics were made of them. A late event puts its old bucket here again.
 CREATE TABLE aggregate_changes (

@@ -13,7 +13,8 @@ CREATE TABLE dlq_history (
     letter_id bigint NOT NULL REFERENCES dlq_events ON DELETE CASCADE,
     at        timestamptz NOT NULL DEFAULT now(),
     who       text NOT NULL,
-    action    text NOT NULL CHECK (action IN ('replayed', 'refused', 'edited', 'parked', 'discarded', 'reopened')),
+    action    text NOT NULL CHECK (action IN ('replayed', 'refused', 'edited', 'parked', 'discarded', 'reopened',
+                                             'purged')),
     note      text NOT NULL DEFAULT '',
     payload   bytea                     -- of an edited event: what was replayed in place of the original
 );

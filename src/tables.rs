@@ -16,7 +16,7 @@ use self::live::LiveTable;
 use crate::{
     contract::{Aggregate, Column, ColumnType, Contract},
     failure::Failure,
-    sink::{aggregate_columns, fill, note_unless_known},
+    sink::{aggregate_columns, fill, forget, note_unless_known},
     sql::{connect, quoted, quoted_list, said},
 };
 
@@ -32,12 +32,14 @@ struct Table {
 }
 
 /// What it takes to bring the tables to the contracts.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Plan {
     /// Statements that are safe to run.
     pub statements: Vec<String>,
     /// What only a person can decide, each with its statement.
     pub refusals: Vec<String>,
+    /// Aggregates that are made from what has landed: metrics of another that had their name are wrong.
+    filled: Vec<Aggregate>,
 }
 
 impl Plan {
@@ -62,6 +64,7 @@ impl Plan {
                 let lock =
                     format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", quoted(&landing.name));
                 plan.statements.extend([lock, fill(contract, aggregate)]);
+                plan.filled.push(aggregate.clone());
             }
         }
         Ok(plan)
@@ -177,10 +180,12 @@ pub async fn migrate(
         migrations: migrations::run(&mut connection, dry_run).await?,
         ..Migrated::default()
     };
+    let mut filled = Vec::new();
     for contract in contracts {
         let plan =
             Plan::of(&mut connection, contract).await.with_context(|| contract.stream.clone())?;
         migrated.statements.extend(plan.statements);
+        filled.extend(plan.filled);
         migrated.refusals.extend(plan.refusals);
     }
     if !dry_run && migrated.refusals.is_empty() {
@@ -190,6 +195,9 @@ pub async fn migrate(
                 .execute(&mut *transaction)
                 .await
                 .map_err(|error| anyhow!("Postgres refused: {statement}: {}", said(&error)))?;
+        }
+        for aggregate in &filled {
+            sqlx::raw_sql(&forget(aggregate)).execute(&mut *transaction).await?;
         }
         for aggregate in contracts.iter().flat_map(|contract| &contract.aggregates) {
             if aggregate.declared {

@@ -136,7 +136,7 @@ impl Analytics {
         self.withdraw_undeclared(&mut leader).await?;
         let mut due = Instant::now();
         loop {
-            let began = Instant::now();
+            let (began, mut sound) = (Instant::now(), true);
             for _ in 0..self.contracts.len() {
                 let contract = self.contracts.iter().cycle().nth(*turn % self.contracts.len());
                 *turn = turn.wrapping_add(1);
@@ -145,10 +145,10 @@ impl Analytics {
                 if looked.is_err() {
                     metrics::analytics::step_ended(false, began.elapsed());
                 }
-                looked?;
-                told.notify_one();
+                told.notify_waiters();
+                sound &= looked?;
             }
-            metrics::analytics::step_ended(true, began.elapsed());
+            metrics::analytics::step_ended(sound, began.elapsed());
             // what was missed is not made up for: a look takes all that has closed
             due = (due + self.options.every).max(Instant::now());
             tokio::time::sleep_until(due).await;
@@ -163,30 +163,31 @@ impl Analytics {
         Ok(())
     }
 
-    /// One look at a stream: its metrics, and its alerts. What can't go on leaves the rest alone.
+    /// One look at a stream: its alerts, and its metrics, of which there may be many to make. What can't go
+    /// on leaves the rest alone; gives whether all did.
     async fn look(
         &self,
         connection: &mut PgConnection,
         contract: &Contract,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let options = &self.options;
         let (idle, hold) = (options.idle, options.hold);
         let read = watermark::read(connection, contract, &self.ends, idle, hold).await;
-        let Some(watermark) = left_out(contract, "watermark", read)?.flatten() else {
-            return Ok(());
-        };
+        let Some(watermark) = left_out(contract, "watermark", read)? else { return Ok(false) };
+        let Some(watermark) = watermark else { return Ok(true) };
         metrics::analytics::watermark(&contract.stream, watermark);
         let closed = watermark - options.lateness;
-        for aggregate in contract.aggregates.iter().filter(|aggregate| aggregate.declared) {
-            let made = rollup::run(connection, aggregate, closed).await;
-            left_out(contract, &aggregate.table, made)?;
-        }
+        let mut sound = true;
         for watch in contract.alerts.iter().filter_map(|alert| Watch::new(contract, alert)) {
             let (look_back, targets) = (options.look_back, &options.targets);
             let decided = alerts::step(connection, &watch, closed, look_back, targets).await;
-            left_out(contract, &watch.alert.name, decided)?;
+            sound &= left_out(contract, &watch.alert.name, decided)?.is_some();
         }
-        Ok(())
+        for aggregate in contract.aggregates.iter().filter(|aggregate| aggregate.declared) {
+            let made = rollup::run(connection, aggregate, closed).await;
+            sound &= left_out(contract, &aggregate.table, made)?.is_some();
+        }
+        Ok(sound)
     }
 }
 

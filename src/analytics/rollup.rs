@@ -90,12 +90,13 @@ pub(super) fn fill(aggregate: &Aggregate) -> String {
     )
 }
 
-/// The values of dimensions as JSON.
+/// The values of dimensions as JSON. Of a decimal the text: JSON's readers know no number as long.
 pub(super) fn dimensions(rows: &str, by: &[Column]) -> String {
-    let pairs: Vec<String> = by
-        .iter()
-        .map(|column| format!("{}, {rows}.{}", literal(&column.name), quoted(&column.name)))
-        .collect();
+    let value = |column: &Column| {
+        let text = if matches!(column.kind, ColumnType::Numeric(_)) { "::text" } else { "" };
+        format!("{}, {rows}.{}{text}", literal(&column.name), quoted(&column.name))
+    };
+    let pairs: Vec<String> = by.iter().map(value).collect();
     format!("jsonb_build_object({})", pairs.join(", "))
 }
 

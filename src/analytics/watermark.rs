@@ -46,7 +46,8 @@ pub(super) async fn read(
 ) -> Result<Option<OffsetDateTime>, Failure> {
     let ends = ends.of(&contract.topic.name);
     let rows = sqlx::query(
-        "SELECT partition, next_offset, event_time, now() - updated_at < make_interval(secs => $3), \
+        "SELECT partition, next_offset, event_time, \
+         coalesce(now() - event_seen_at < make_interval(secs => $3), false), \
          now() - updated_at < make_interval(secs => $4), now() \
          FROM ledger WHERE stream = $1 AND topic = $2",
     )

@@ -173,7 +173,7 @@ impl Judge<'_> {
             format!(
                 "{} neither in dlq_outbox nor on {topic}; to copy them: INSERT INTO \
                  dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = '{}' AND topic = '{}' AND partition = {} \
-                 AND \"offset\" BETWEEN {} AND {} ON CONFLICT DO NOTHING; and `sluicegate consume`",
+                 AND \"offset\" BETWEEN {} AND {} AND purged_at IS NULL ON CONFLICT DO NOTHING; and `sluicegate consume`",
                 counted(stretch.count, "dead letter"),
                 self.figures.stream,
                 stretch.topic,

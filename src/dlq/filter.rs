@@ -56,6 +56,20 @@ impl Status {
 }
 
 impl Filter {
+    /// The letters of one stream that are tried again: without a status, those that are pending; who names
+    /// a letter means it whatever its status. What was replayed stays so.
+    pub(super) fn to_be_replayed(&self, stream: &str) -> Filter {
+        let mut filter = Filter { streams: vec![stream.to_owned()], ..self.clone() };
+        if filter.statuses.is_empty() {
+            filter.statuses = match filter.ids.is_empty() {
+                true => vec![Status::Pending],
+                false => vec![Status::Pending, Status::Parked, Status::Discarded],
+            };
+        }
+        filter.statuses.retain(|status| *status != Status::Replayed);
+        filter
+    }
+
     /// Appends the condition on rows named `letter`; there is always one.
     pub fn push(&self, query: &mut QueryBuilder<'_, Postgres>) {
         query.push("true");

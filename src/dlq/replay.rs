@@ -13,7 +13,7 @@ use anyhow::{anyhow, bail};
 use sqlx::{Connection, PgConnection, Postgres, QueryBuilder, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 
-use super::{Filter, Letter, Status, deeds};
+use super::{Filter, Letter, deeds};
 use crate::{
     batch::{Batch, Record},
     contract::{Contract, Identity},
@@ -49,10 +49,24 @@ pub struct Replayed {
     pub landed: i64,
     /// Rows among them that are new; the events of the others had landed before.
     pub inserted: i64,
+    /// Letters that can't be replayed here: an event without an id is its place in its topic, and theirs
+    /// is not the contract's any more.
+    pub left_alone: i64,
     /// Letters that are refused again, by stage and reason.
     pub refused: BTreeMap<String, i64>,
     /// Those of them that are parked now.
     pub parked: i64,
+}
+
+/// What came of an event that was mended by hand.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Edited {
+    /// It is in the table.
+    Landed,
+    /// One with its id had landed before, and `on_conflict` has decided between them.
+    HadLanded,
+    /// It is refused.
+    Refused(Rejection),
 }
 
 /// Replays one stream's dead letters.
@@ -84,11 +98,11 @@ impl Replay {
         Replay { contract, postgres: postgres.clone(), preparer, options }
     }
 
-    /// Replays all that a filter names, the oldest first. Without a status in it, those that are
-    /// pending; what has been replayed stays so.
-    pub async fn run(&self, filter: &Filter) -> anyhow::Result<Replayed> {
-        let filter = self.of_stream(filter);
-        let mut replayed = Replayed::default();
+    /// Replays all that a filter names, the oldest first, and counts in `replayed` what has come of it so
+    /// far, also where it fails. Without a status in the filter, those that are pending; what has been
+    /// replayed stays so.
+    pub async fn run(&self, filter: &Filter, replayed: &mut Replayed) -> anyhow::Result<()> {
+        let filter = filter.to_be_replayed(&self.contract.stream);
         let mut reader =
             PgConnection::connect_with(&for_work(&self.postgres, "sluicegate dlq", "30s"))
                 .await
@@ -97,22 +111,22 @@ impl Replay {
         let mut after = 0;
         loop {
             let letters = self.candidates(&mut reader, &filter, after).await?;
-            let Some(last) = letters.last() else { return Ok(replayed) };
+            let Some(last) = letters.last() else { return Ok(()) };
             after = last.id;
             for candidates in by_topic(letters) {
-                self.replay(&mut sink, &filter, candidates, &mut replayed).await?;
+                if self.is_of_another_topic(&candidates) {
+                    replayed.left_alone += count(candidates.len());
+                    continue;
+                }
+                self.replay(&mut sink, &filter, candidates, replayed).await?;
             }
         }
     }
 
-    /// Replays another payload in a letter's place; gives why it is refused, if it is.
-    pub async fn run_edited(
-        &self,
-        letter: Letter,
-        payload: Vec<u8>,
-    ) -> anyhow::Result<Option<Rejection>> {
+    /// Replays another payload in a letter's place.
+    pub async fn run_edited(&self, letter: Letter, payload: Vec<u8>) -> anyhow::Result<Edited> {
         let filter = Filter { ids: vec![letter.id], ..Filter::default() };
-        let filter = self.of_stream(&filter);
+        let filter = filter.to_be_replayed(&self.contract.stream);
         let record = Record { value: Some(payload.into()), ..letter.record() };
         let candidate = Candidate { letter, record, is_edited: true };
         let mut sink = Sink::connect(&self.postgres, &self.contract).await?;
@@ -121,21 +135,17 @@ impl Replay {
         if replayed.letters == 0 {
             bail!("somebody else is at it, or it is not waiting any more; look at it again");
         }
-        Ok(refused.into_values().next())
+        Ok(match refused.into_values().next() {
+            Some(rejection) => Edited::Refused(rejection),
+            None if replayed.inserted == 0 => Edited::HadLanded,
+            None => Edited::Landed,
+        })
     }
 
-    fn of_stream(&self, filter: &Filter) -> Filter {
-        let mut filter = filter.clone();
-        filter.streams = vec![self.contract.stream.clone()];
-        if filter.statuses.is_empty() {
-            filter.statuses = match filter.ids.is_empty() {
-                true => vec![Status::Pending],
-                // who names a letter means it
-                false => vec![Status::Pending, Status::Parked, Status::Discarded],
-            };
-        }
-        filter.statuses.retain(|status| *status != Status::Replayed);
-        filter
+    fn is_of_another_topic(&self, candidates: &[Candidate]) -> bool {
+        let topic = &self.contract.topic.name;
+        self.contract.identity == Identity::Coordinates
+            && candidates.iter().any(|candidate| candidate.letter.topic != *topic)
     }
 
     async fn candidates(
@@ -183,7 +193,6 @@ impl Replay {
         } else {
             sink.commit().await?;
         }
-        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         replayed.letters += count(candidates.len());
         replayed.landed += count(candidates.len().saturating_sub(refused.len()));
         replayed.inserted += inserted;
@@ -205,14 +214,6 @@ impl Replay {
             return Ok((BTreeMap::new(), 0));
         };
         let topic = first.topic.clone();
-        if self.contract.identity == Identity::Coordinates && topic != self.contract.topic.name {
-            bail!(
-                "an event without an id is its place in \"{}\", and letter {} is of \"{topic}\"; \
-                 send it there anew",
-                self.contract.topic.name,
-                first.id
-            );
-        }
         let records = candidates.iter().map(|candidate| candidate.record.clone()).collect();
         let batch: Batch = self.preparer.prepare(records, lookups, OffsetDateTime::now_utc())?;
         let landed = sink.land_dead_letters(&self.contract, &topic, &batch).await?;
@@ -253,11 +254,13 @@ impl Replay {
             .map(|(id, rejection)| (*id, format!("{}: {}", why(rejection), rejection.detail)))
             .unzip();
         deeds::note(connection, &ids, "refused", who, &whys).await?;
+        sqlx::query("UPDATE dlq_events SET replays = replays + 1 WHERE id = ANY ($1)")
+            .bind(&ids)
+            .execute(&mut *connection)
+            .await?;
         let parked: Vec<i64> = sqlx::query_scalar(
-            "WITH tried AS (UPDATE dlq_events SET replays = replays + 1, \
-             status = CASE WHEN replays + 1 >= $2 THEN 'parked' ELSE status END \
-             WHERE id = ANY ($1) RETURNING id, status, replays) \
-             SELECT id FROM tried WHERE status = 'parked' AND replays >= $2",
+            "UPDATE dlq_events SET status = 'parked' WHERE id = ANY ($1) AND status = 'pending' \
+             AND replays >= $2 RETURNING id",
         )
         .bind(&ids)
         .bind(self.options.most_replays)
@@ -296,4 +299,8 @@ fn by_topic(letters: Vec<Letter>) -> Vec<Vec<Candidate>> {
 
 fn why(rejection: &Rejection) -> String {
     format!("{} {}", rejection.stage.name(), rejection.reason)
+}
+
+fn count(letters: usize) -> i64 {
+    i64::try_from(letters).unwrap_or(i64::MAX)
 }

@@ -4,17 +4,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use futures::future::join_all;
 use rdkafka::{
+    error::KafkaError,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
+    types::RDKafkaErrorCode,
     util::Timeout,
 };
 use sqlx::{Connection, PgConnection, QueryBuilder};
 
-use super::{Filter, Letter, Status, deeds};
-use crate::{broker::Broker, contract::Contract, sink::headers_from_json, sql::said};
+use super::{Filter, Letter, deeds};
+use crate::{broker::Broker, contract::Contract, sink::headers_from_json, sql::unreadable};
 
 /// How many are under way at once.
 const BATCH: i64 = 500;
@@ -22,60 +24,104 @@ const BATCH: i64 = 500;
 /// How long one may take to be acknowledged.
 const ACKNOWLEDGED: Duration = Duration::from_secs(60);
 
-/// Sends the letters of a stream that a filter names, the oldest first, and takes them for replayed; gives
-/// how many there were.
+/// What came of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Resent {
+    /// How many were sent, and are taken for replayed.
+    pub sent: usize,
+    /// Those that the broker did not take, and why.
+    pub unsent: Vec<String>,
+}
+
+/// Sends the letters of a stream that a filter names, the oldest first, one process at a time. What the
+/// broker does not take stays as it is.
 pub async fn resend(
     connection: &mut PgConnection,
     contract: &Contract,
     broker: &Broker,
     filter: &Filter,
     who: &str,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Resent> {
     let producer: FutureProducer =
         broker.producer().create().context("librdkafka refuses its properties")?;
-    let mut filter = filter.clone();
-    filter.streams = vec![contract.stream.clone()];
-    if filter.statuses.is_empty() {
-        filter.statuses = vec![Status::Pending];
+    let filter = filter.to_be_replayed(&contract.stream);
+    let (mut resent, mut after) = (Resent::default(), 0);
+    // the session's end gives it back
+    let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+        .bind(format!("sluicegate resend {}", contract.table))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(unreadable)?;
+    if !alone {
+        bail!("another process sends dead letters of \"{}\"; let it end", contract.stream);
     }
-    filter.statuses.retain(|status| *status != Status::Replayed);
-    let failed = |error: sqlx::Error| anyhow!("dlq_events can't be read: {}", said(&error));
-    let (mut sent, mut after) = (0, 0);
     while !filter.statuses.is_empty() {
-        let mut transaction = connection.begin().await.map_err(failed)?;
-        let mut query = QueryBuilder::new(format!(
-            "SELECT {} FROM dlq_events AS letter WHERE letter.purged_at IS NULL AND ",
-            Letter::COLUMNS
-        ));
-        filter.push(&mut query);
-        query.push(" AND letter.id > ").push_bind(after);
-        query.push(" ORDER BY letter.id LIMIT ").push_bind(BATCH);
-        query.push(" FOR UPDATE SKIP LOCKED");
-        let letters: Vec<Letter> =
-            query.build_query_as().fetch_all(&mut *transaction).await.map_err(failed)?;
+        let letters = take(connection, &filter, after).await?;
         let Some(last) = letters.last() else { break };
         after = last.id;
         let topic = &contract.topic.name;
-        for delivered in join_all(letters.iter().map(|letter| send(&producer, topic, letter))).await
-        {
-            delivered?;
+        let outcomes = join_all(letters.iter().map(|letter| send(&producer, topic, letter))).await;
+        let mut sent = Vec::new();
+        for (letter, outcome) in letters.iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => sent.push(letter.id),
+                Err(error) => resent.unsent.push(format!("letter {}: {error}", letter.id)),
+            }
         }
-        let ids: Vec<i64> = letters.iter().map(|letter| letter.id).collect();
+        resent.sent += sent.len();
+        let mut transaction = connection.begin().await.map_err(unreadable)?;
         sqlx::query("UPDATE dlq_events SET status = 'replayed' WHERE id = ANY ($1)")
-            .bind(&ids)
+            .bind(&sent)
             .execute(&mut *transaction)
             .await
-            .map_err(failed)?;
-        let notes = vec![format!("sent to {topic}"); ids.len()];
-        deeds::note(&mut transaction, &ids, "replayed", who, &notes).await?;
-        transaction.commit().await.map_err(failed)?;
-        sent += ids.len();
+            .map_err(unreadable)?;
+        let notes = vec![format!("sent to {topic}"); sent.len()];
+        deeds::note(&mut transaction, &sent, "replayed", who, &notes).await?;
+        transaction.commit().await.map_err(unreadable)?;
     }
-    Ok(sent)
+    Ok(resent)
+}
+
+/// Takes letters that are to be sent. From then on they are not what a copy of theirs is the same again
+/// as: one that is refused again before we hear of its being sent is a letter of its own.
+async fn take(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    after: i64,
+) -> anyhow::Result<Vec<Letter>> {
+    let mut query = QueryBuilder::new(
+        "WITH taken AS (UPDATE dlq_events SET fingerprint = NULL WHERE id IN (\
+         SELECT letter.id FROM dlq_events AS letter WHERE letter.purged_at IS NULL AND ",
+    );
+    filter.push(&mut query);
+    query.push(" AND letter.id > ").push_bind(after);
+    query.push(" ORDER BY letter.id LIMIT ").push_bind(BATCH);
+    query.push(format!(
+        " FOR UPDATE SKIP LOCKED) RETURNING *) SELECT {} FROM taken AS letter ORDER BY letter.id",
+        Letter::COLUMNS
+    ));
+    query.build_query_as().fetch_all(connection).await.map_err(unreadable)
 }
 
 /// To the partition that it was on, where that is the topic's, so that what follows it follows it still.
-async fn send(producer: &FutureProducer, topic: &str, letter: &Letter) -> anyhow::Result<()> {
+async fn send(producer: &FutureProducer, topic: &str, letter: &Letter) -> Result<(), KafkaError> {
+    // librdkafka takes 0 for now
+    let timestamp = letter.record_time.filter(|millis| *millis > 0);
+    match send_at(producer, topic, letter, timestamp).await {
+        // a topic may refuse what is old
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) => {
+            send_at(producer, topic, letter, None).await
+        }
+        sent => sent,
+    }
+}
+
+async fn send_at(
+    producer: &FutureProducer,
+    topic: &str,
+    letter: &Letter,
+    timestamp: Option<i64>,
+) -> Result<(), KafkaError> {
     let mut headers = OwnedHeaders::new();
     for (key, value) in headers_from_json(&letter.headers) {
         headers = headers.insert(Header { key: &key, value: value.as_deref() });
@@ -83,9 +129,8 @@ async fn send(producer: &FutureProducer, topic: &str, letter: &Letter) -> anyhow
     let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
     record.key = letter.key.as_deref();
     record.payload = letter.payload.as_deref();
-    record.timestamp = letter.record_time;
     record.partition = (letter.topic == topic).then_some(letter.partition);
+    record.timestamp = timestamp;
     let sent = producer.send(record, Timeout::After(ACKNOWLEDGED)).await;
-    sent.map_err(|(error, _)| anyhow!("letter {} was not delivered: {error}", letter.id))?;
-    Ok(())
+    sent.map(drop).map_err(|(error, _)| error)
 }

@@ -61,7 +61,7 @@ pub async fn settle(
         QueryBuilder::new("UPDATE dlq_events AS letter SET status = ");
     query.push_bind(to.name());
     query.push(", replays = CASE WHEN ").push_bind(action == Action::Reopen);
-    query.push(" THEN 0 ELSE replays END WHERE ");
+    query.push(" THEN 0 ELSE replays END WHERE letter.purged_at IS NULL AND ");
     filter.push(&mut query);
     query.push(" RETURNING letter.id");
     let ids: Vec<i64> =
@@ -74,10 +74,12 @@ pub async fn settle(
 
 /// Forgets what was in letters that a filter names: key, payload, headers, event and detail. That there
 /// was one, where, why and what became of it stays, or the account of its offset would not add up. What
-/// is not on the dead-letter topic yet is left alone; so is what still waits, unless the filter says so.
+/// is not on the dead-letter topic yet is left alone; so is what still waits, unless the filter says so:
+/// then it is discarded.
 pub async fn purge(
     connection: &mut PgConnection,
     filter: &Filter,
+    who: &str,
     dry_run: bool,
 ) -> anyhow::Result<usize> {
     let mut filter = filter.clone();
@@ -88,7 +90,8 @@ pub async fn purge(
     let mut transaction = connection.begin().await.map_err(unwritten)?;
     let mut query: QueryBuilder<'_, Postgres> = QueryBuilder::new(
         "UPDATE dlq_events AS letter SET key = NULL, payload = NULL, headers = '[]', \
-         decoded = NULL, detail = '', fingerprint = NULL, purged_at = now() \
+         decoded = NULL, detail = '', fingerprint = NULL, purged_at = now(), \
+         status = CASE status WHEN 'replayed' THEN status ELSE 'discarded' END \
          WHERE letter.purged_at IS NULL AND NOT EXISTS (SELECT FROM dlq_outbox AS waiting \
          WHERE waiting.stream = letter.stream AND waiting.id = letter.id) AND ",
     );
@@ -102,6 +105,8 @@ pub async fn purge(
         .execute(&mut *transaction)
         .await
         .map_err(unwritten)?;
+    let notes = vec![String::new(); ids.len()];
+    deeds::note(&mut transaction, &ids, "purged", who, &notes).await?;
     if dry_run {
         transaction.rollback().await.map_err(unwritten)?;
     } else {

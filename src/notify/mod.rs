@@ -143,13 +143,19 @@ impl Notifier {
         topic.into_iter().chain(self.webhook.as_ref().map(|_| Target::Webhook)).collect()
     }
 
-    /// Delivers whenever it is told to, and what is due again, until `stop`.
+    /// Delivers whenever it is told to, and what is due again, until `stop`. A target that is slow keeps
+    /// no other waiting.
     pub async fn run(self, told: Arc<Notify>, stop: CancellationToken) {
+        let targets = self.targets();
+        join_all(targets.into_iter().map(|target| self.run_for(target, &told, &stop))).await;
+    }
+
+    async fn run_for(&self, target: Target, told: &Notify, stop: &CancellationToken) {
         let mut backoff = Backoff::for_dependencies();
         loop {
             let delivered = tokio::select! {
                 // what is given up in the middle is delivered again
-                delivered = self.deliver_due() => delivered,
+                delivered = self.deliver_to(target) => delivered,
                 () = stop.cancelled() => return,
             };
             let delay = match delivered {
@@ -169,7 +175,7 @@ impl Notifier {
         }
     }
 
-    /// Delivers all that is due. A target that is slow keeps no other waiting.
+    /// Delivers all that is due.
     pub async fn deliver_due(&self) -> Result<Delivered, Failure> {
         let targets = self.targets();
         let all = try_join_all(targets.into_iter().map(|target| self.deliver_to(target))).await?;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Error, bail};
+use anyhow::{Context, Error, anyhow, bail};
 use apache_avro::Schema;
 use rdkafka::{
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
 };
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 
 use super::{
     Undelivered,
@@ -75,9 +75,13 @@ impl AlertTopic {
             .and_then(|avro| Encoder::new(&self.schema)?.encode(&avro));
         let (key, value) = (notice.key(), frame(id, &body.map_err(Undelivered::Refused)?));
         let record = FutureRecord::to(&self.topic.name).key(&key).payload(&value);
-        let sent = self.producer.send(record, Timeout::After(ACKNOWLEDGED)).await;
-        sent.map_err(|(error, _)| away(Error::from(error)))?;
-        Ok(())
+        // however long librdkafka is told to try: somebody else may take the message after
+        let sending = self.producer.send(record, Timeout::After(ACKNOWLEDGED));
+        match timeout(ACKNOWLEDGED, sending).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((error, _))) => Err(away(Error::from(error))),
+            Err(_) => Err(away(anyhow!("no acknowledgement within {ACKNOWLEDGED:?}"))),
+        }
     }
 
     async fn make_ready(&self) -> Result<SchemaId, Undelivered> {

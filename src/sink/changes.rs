@@ -84,6 +84,14 @@ pub fn note_unless_known(aggregate: &Aggregate) -> String {
     note_those_of(aggregate, &table)
 }
 
+/// Forgets metrics and changes of an aggregate that is made anew.
+pub fn forget(aggregate: &Aggregate) -> String {
+    let name = literal(&aggregate.table);
+    ["metrics", "aggregate_changes"]
+        .map(|table| format!("DELETE FROM {table} WHERE aggregate = {name};"))
+        .join(" ")
+}
+
 /// Notes the buckets that are in another table, for who writes the stream alone.
 pub(super) fn note_those_of(aggregate: &Aggregate, table: &str) -> String {
     let (name, bucket) = (literal(&aggregate.table), quoted(aggregate.bucket_column()));

@@ -42,7 +42,7 @@ struct Entry {
 /// Whether anything valid of a stream has ever passed.
 pub async fn has_landed(options: &PgConnectOptions, contract: &Contract) -> Result<bool, Failure> {
     let mut connection = PgConnection::connect_with(options).await?;
-    let sql = "SELECT coalesce(sum(inserted + duplicate), 0) > 0 FROM ledger WHERE stream = $1";
+    let sql = "SELECT coalesce(sum(inserted + duplicate + replayed), 0) > 0 FROM ledger WHERE stream = $1";
     Ok(sqlx::query_scalar(sql).bind(&contract.stream).fetch_one(&mut connection).await?)
 }
 
@@ -135,14 +135,17 @@ impl Account {
     ) -> Result<i64, Failure> {
         let entries = || self.partitions.values();
         sqlx::query(
-            "UPDATE ledger SET replayed = ledger.replayed + batch.inserted \
-             FROM unnest($3::int[], $4::bigint[]) AS batch (partition, inserted) \
+            "UPDATE ledger SET replayed = ledger.replayed + batch.inserted, \
+             event_time = greatest(ledger.event_time, batch.event_time) \
+             FROM unnest($3::int[], $4::bigint[], $5::timestamptz[]) \
+             AS batch (partition, inserted, event_time) \
              WHERE ledger.stream = $1 AND ledger.topic = $2 AND ledger.partition = batch.partition",
         )
         .bind(&contract.stream)
         .bind(topic)
         .bind(self.partitions.keys().copied().collect::<Vec<i32>>())
         .bind(entries().map(|entry| entry.inserted).collect::<Vec<i64>>())
+        .bind(entries().map(|entry| entry.event_time).collect::<Vec<_>>())
         .execute(connection)
         .await?;
         Ok(entries().map(|entry| entry.inserted).sum())
@@ -170,15 +173,22 @@ impl Account {
     }
 
     /// Notes how far the events of a batch have come by their own time. One whose clock runs ahead says
-    /// nothing about the others.
+    /// nothing about others; where all of a partition's do, they are of now.
     pub(super) fn note_event_times(&mut self, batch: &Batch) {
-        let latest = OffsetDateTime::now_utc() + AHEAD;
+        let now = OffsetDateTime::now_utc();
+        let mut ahead = BTreeSet::new();
         for row in &batch.rows {
-            let record = batch.records.get(row.record);
-            let entry = record.and_then(|record| self.partitions.get_mut(&record.partition));
-            let time = row.time.and_then(storable_instant).filter(|time| *time <= latest);
-            if let Some(entry) = entry {
-                entry.event_time = entry.event_time.max(time);
+            let Some(record) = batch.records.get(row.record) else { continue };
+            let Some(time) = row.time.and_then(storable_instant) else { continue };
+            if time > now + AHEAD {
+                ahead.insert(record.partition);
+            } else if let Some(entry) = self.partitions.get_mut(&record.partition) {
+                entry.event_time = entry.event_time.max(Some(time));
+            }
+        }
+        for partition in ahead {
+            if let Some(entry) = self.partitions.get_mut(&partition) {
+                entry.event_time.get_or_insert(now);
             }
         }
     }
@@ -197,7 +207,9 @@ impl Account {
              duplicate = ledger.duplicate + batch.duplicate, \
              dead_lettered = ledger.dead_lettered + batch.dead_lettered, \
              skipped = ledger.skipped + batch.skipped, \
-             event_time = greatest(ledger.event_time, batch.event_time), updated_at = now() \
+             event_time = greatest(ledger.event_time, batch.event_time), \
+             event_seen_at = CASE WHEN batch.event_time IS NULL THEN event_seen_at ELSE now() END, \
+             updated_at = now() \
              FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
              $8::bigint[], $9::timestamptz[]) \
              AS batch (partition, ending, inserted, duplicate, dead_lettered, skipped, event_time) \

@@ -30,7 +30,7 @@ pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
 pub use begin::{OnGap, Place, begin};
 pub(crate) use changes::bucket;
-pub use changes::note_unless_known;
+pub use changes::{forget, note_unless_known};
 pub(crate) use dead_letters::headers_from_json;
 pub use ledger::{Written, has_landed};
 pub use recent::Recent;

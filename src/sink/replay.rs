@@ -33,6 +33,7 @@ impl Sink {
         let records = &batch.records;
         let mut account =
             Account::of_dead_letters(&mut self.connection, contract, topic, records).await?;
+        account.note_event_times(batch);
         let settled = HashSet::new();
         let rows = batch.rows.iter().filter_map(|row| Staged::first(row, &settled)).collect();
         let all = |_, _| false;

@@ -96,6 +96,17 @@ fn a_table_that_is_missing_is_one_line() {
 }
 
 #[test]
+fn alerts_that_could_reach_nobody_are_one_line() {
+    let mut fixture = Fixture::new();
+    fixture.stream("readings", readings());
+    let serve = |args: &[&str]| told(&fixture, &[&["serve"], args].concat());
+    insta::assert_snapshot!(serve(&["--alerts-webhook", "nonsense"]), @"error: the webhook's address can't be read; expected http:// or https://");
+    let topic = format!("{}.readings", fixture.prefix);
+    insta::assert_snapshot!(serve(&["--alerts-topic", &topic]), @r#"error: the topic "[prefix].readings" is the stream "readings"'s; name another for alerts"#);
+    insta::assert_snapshot!(serve(&[]), @r#"error: the table "ledger" is missing; run `sluicegate migrate`"#);
+}
+
+#[test]
 fn no_registry_is_one_line() {
     let mut fixture = Fixture::new();
     fixture.stream("readings", readings());

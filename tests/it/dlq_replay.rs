@@ -141,7 +141,9 @@ fn two_replays_at_once_and_one_that_is_killed_land_every_letter_once() {
     fixture.wait_until(waits, |waiting| waiting == 1);
     killed.kill();
     drop(held);
-    fixture.wait_until("SELECT count(*) FROM readings", |rows| rows == 0);
+    // its server process lets go of the letters once it has noticed
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'dlq_events'::regclass";
+    fixture.wait_until(locked, |locks| locks == 0);
     let spawn = |_| {
         let mut command = fixture.command(&["dlq", "replay"]);
         command.stdout(Stdio::null()).spawn().unwrap()
@@ -257,9 +259,14 @@ fn an_event_that_was_mended_by_hand_lands_and_the_letter_keeps_its_own() {
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     insta::assert_snapshot!(refused.stdout.replace(&format!("letter {letter} "), "letter N "), @r"letter N is refused: rule:value_is_high_enough: does not hold: message.value >= 10.0");
     let wrong = edit("s/value/valeu/").one_clear_error();
-    assert_eq!(wrong, "error: the contract has no field \"valeu\"");
+    assert!(wrong.ends_with(": the contract has no field \"valeu\""), "{wrong}");
+    // what was written is not lost
+    let (_, kept) = wrong.split_once("what you wrote is in ").unwrap();
+    let kept = std::path::Path::new(kept.split_once(':').unwrap().0);
+    assert!(std::fs::read_to_string(kept).unwrap().contains("valeu"));
+    std::fs::remove_dir_all(kept.parent().unwrap()).unwrap();
     let wrong = edit("s/1.0/\"much\"/").one_clear_error();
-    insta::assert_snapshot!(wrong, @r#"error: the event is not one of the contract's: value: expected a double, found "much""#);
+    assert!(wrong.ends_with("value: expected a double, found \"much\""), "{wrong}");
     assert_eq!(edit("s/1.0/42.5/").success(), format!("letter {letter} landed\n"));
     assert_eq!(fixture.rows("SELECT value FROM readings"), [json!({"value": 42.5})]);
     assert_eq!(fixture.rows("SELECT payload, key, decoded FROM dlq_events ORDER BY id"), original);
@@ -341,12 +348,27 @@ fn letters_that_are_sent_to_their_topic_again_are_as_they_were_and_land_by_the_p
     assert_eq!(sent, format!("readings: 5 sent to {}\n", fixture.topic()));
     let after = fixture.read_topic(&fixture.topic());
     let same = |a: &crate::support::Read, b: &crate::support::Read| {
-        (&a.key, &a.value, &a.headers) == (&b.key, &b.value, &b.headers)
+        (&a.key, &a.value, &a.headers, a.timestamp, a.partition)
+            == (&b.key, &b.value, &b.headers, b.timestamp, b.partition)
     };
     assert_eq!(after.len(), 10);
     assert!(after[5..].iter().zip(&before).all(|(sent, first)| same(sent, first)));
     consume(&fixture);
     assert_eq!(fixture.number("SELECT count(*) FROM readings"), 5);
     assert_eq!(statuses(&fixture), BTreeMap::from([("replayed".into(), 5)]));
+    assert_sound(&fixture);
+}
+
+#[test]
+fn a_letter_that_is_sent_again_while_its_rule_still_refuses_it_is_a_letter_again() {
+    let fixture = Fixture::with_stream(limited(10.0));
+    send(&fixture, (0..5).map(|n| (n, 1.0)));
+    let mut running = fixture.start(&["consume", "--no-breaker"]);
+    fixture.wait_until("SELECT count(*) FROM dlq_events", |letters| letters == 5);
+    replay(&fixture, &["--to-topic"]);
+    // whether the consumer reads them before or after we hear that they are there
+    fixture.wait_until("SELECT coalesce(sum(next_offset), 0) FROM ledger", |next| next == 10);
+    assert_eq!(running.terminate(), Some(0));
+    assert_eq!(statuses(&fixture), BTreeMap::from([("pending".into(), 5), ("replayed".into(), 5)]));
     assert_sound(&fixture);
 }

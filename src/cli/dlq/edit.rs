@@ -1,6 +1,6 @@
 //! `sluicegate dlq edit`
 
-use std::{io::Write, process::ExitCode};
+use std::{cell::Cell, os::unix::fs::DirBuilderExt, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -9,10 +9,11 @@ use serde_json::Value as Json;
 use super::who::WhoArgs;
 use crate::{
     config::{ConfigFile, ContractArgs, PostgresArgs, RegistryArgs},
-    dlq::{Letter, Replay, ReplayOptions, decoded, encoded},
+    dlq::{Edited, Letter, Replay, ReplayOptions, decoded, encoded},
     register::register,
     registry::RetryPolicy,
     sql::connect,
+    wire::SchemaId,
 };
 
 /// Mend a dead letter's event by hand, and replay what you made of it
@@ -55,10 +56,15 @@ impl EditArgs {
         let contract = contracts.into_iter().next().context("no contract was read")?;
         let registry = self.registry.connect()?;
         let before = decoded(&contract, &registry, &letter).await?;
-        let after = self.edited(&before)?;
+        let file = Editing::of(self.id, &before)?;
+        let after = self.edited(&file)?;
         if after == before {
             println!("nothing was changed, and nothing is replayed");
             return Ok(ExitCode::SUCCESS);
+        }
+        // whether it is an event of the contract's, before anybody is told of it
+        if let Err(error) = encoded(&contract, SchemaId(0), after.clone()) {
+            return Err(error.context(file.kept()));
         }
         let subject = self.registry.subject(&contract);
         let registered = register(&registry, &subject, &contract).await?;
@@ -71,51 +77,72 @@ impl EditArgs {
         };
         let replay = Replay::new(contract, &postgres, registry, options);
         match replay.run_edited(letter, payload).await? {
-            None => {
-                println!("letter {} landed", self.id);
-                Ok(ExitCode::SUCCESS)
-            }
-            Some(rejection) => {
+            Edited::Landed => println!("letter {} landed", self.id),
+            Edited::HadLanded => println!(
+                "letter {}: an event with its id had landed before, and on_conflict has decided",
+                self.id
+            ),
+            Edited::Refused(rejection) => {
                 println!(
                     "letter {} is refused: {}: {}",
                     self.id, rejection.reason, rejection.detail
                 );
-                Ok(ExitCode::FAILURE)
+                return Ok(ExitCode::FAILURE);
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// What the editor makes of an event.
-    fn edited(&self, event: &Json) -> anyhow::Result<Json> {
-        let mut folder = std::env::temp_dir();
-        folder.push(format!("sluicegate-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&folder).context("no temporary folder can be made")?;
-        let path = folder.join(format!("letter-{}.json", self.id));
-        let edited = self.edit(&path, event);
-        // whatever became of it: it may hold what is private
-        std::fs::remove_dir_all(&folder).context("the temporary folder can't be deleted")?;
-        edited
-    }
-
-    fn edit(&self, path: &std::path::Path, event: &Json) -> anyhow::Result<Json> {
-        let mut options = std::fs::OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.write(true).create_new(true).open(path)?;
-        writeln!(file, "{}", serde_json::to_string_pretty(event)?)?;
-        drop(file);
+    fn edited(&self, file: &Editing) -> anyhow::Result<Json> {
         let variable = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let named = || ["VISUAL", "EDITOR"].iter().find_map(variable);
         let editor = self.editor.clone().or_else(named).unwrap_or_else(|| "vi".to_owned());
         // as git does it: the editor may come with arguments
         let status = std::process::Command::new("sh")
             .args(["-c", &format!("{editor} \"$1\""), &editor])
-            .arg(path)
+            .arg(&file.path)
             .status()
             .with_context(|| format!("the editor \"{editor}\" can't be started"))?;
         if !status.success() {
             bail!("the editor \"{editor}\" ended with an error; nothing is replayed");
         }
-        let text = std::fs::read_to_string(path)?;
-        serde_json::from_str(&text).context("what was saved is not JSON; nothing is replayed")
+        let text = std::fs::read_to_string(&file.path)?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("what was saved is not JSON; {}", file.kept()))
+    }
+}
+
+/// A file that only we may read, gone with its folder when it was of use.
+struct Editing {
+    folder: PathBuf,
+    path: PathBuf,
+    is_kept: Cell<bool>,
+}
+
+impl Editing {
+    fn of(id: i64, event: &Json) -> anyhow::Result<Editing> {
+        let folder = std::env::temp_dir().join(format!("sluicegate-{}", uuid::Uuid::now_v7()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .context("no temporary folder can be made")?;
+        let path = folder.join(format!("letter-{id}.json"));
+        std::fs::write(&path, serde_json::to_string_pretty(event)? + "\n")?;
+        Ok(Editing { folder, path, is_kept: Cell::new(false) })
+    }
+
+    /// Keeps what somebody wrote; says where.
+    fn kept(&self) -> String {
+        self.is_kept.set(true);
+        format!("what you wrote is in {}", self.path.display())
+    }
+}
+
+impl Drop for Editing {
+    fn drop(&mut self) {
+        if !self.is_kept.get() {
+            _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 
-use super::{filter::FilterArgs, who::WhoArgs};
+use super::{filter::FilterArgs, print, who::WhoArgs};
 use crate::{
     broker::Broker,
     config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs, RegistryArgs},
@@ -80,12 +81,18 @@ impl ReplayArgs {
         for contract in contracts {
             let stream = contract.stream.clone();
             let replay = Replay::new(contract, &postgres, registry.clone(), options.clone());
-            let replayed = replay.run(&filter).await?;
-            if replayed.letters > 0 {
+            let mut replayed = Replayed::default();
+            let ran = replay.run(&filter, &mut replayed).await;
+            if replayed != Replayed::default() {
                 all.push((stream, replayed));
             }
+            if ran.is_err() {
+                // what was done is done
+                print(&self.told(&all)?)?;
+            }
+            ran?;
         }
-        print!("{}", if self.json { json(&all)? } else { self.text(&all) });
+        print(&self.told(&all)?)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -98,14 +105,27 @@ impl ReplayArgs {
     ) -> anyhow::Result<ExitCode> {
         let broker = Broker::new(self.kafka.properties(file)?)?;
         let mut connection = connect(postgres).await?;
+        let mut all = Vec::new();
         for contract in contracts {
             let who = self.who.who();
-            let sent = resend(&mut connection, contract, &broker, filter, &who).await?;
-            if sent > 0 {
-                println!("{}: {sent} sent to {}", contract.stream, contract.topic.name);
+            let resent = resend(&mut connection, contract, &broker, filter, &who).await?;
+            if resent.sent > 0 {
+                println!("{}: {} sent to {}", contract.stream, resent.sent, contract.topic.name);
             }
+            all.push(resent);
         }
-        Ok(ExitCode::SUCCESS)
+        if all.iter().all(|resent| resent.sent == 0 && resent.unsent.is_empty()) {
+            println!("no dead letter to send");
+        }
+        let unsent: Vec<String> = all.into_iter().flat_map(|resent| resent.unsent).collect();
+        match unsent.as_slice() {
+            [] => Ok(ExitCode::SUCCESS),
+            [first, ..] => bail!("{} could not be sent; the first: {first}", unsent.len()),
+        }
+    }
+
+    fn told(&self, all: &[(String, Replayed)]) -> anyhow::Result<String> {
+        if self.json { json(all) } else { Ok(self.text(all)) }
     }
 
     fn text(&self, all: &[(String, Replayed)]) -> String {
@@ -118,7 +138,8 @@ impl ReplayArgs {
         };
         let mut text = String::new();
         for (stream, replayed) in all {
-            let Replayed { letters, landed: passed, inserted, refused: whys, parked } = replayed;
+            let Replayed { letters, landed: passed, inserted, left_alone, refused: whys, parked } =
+                replayed;
             text += &format!(
                 "{stream}: {letters} letter{}, {passed} {landed}",
                 if *letters == 1 { "" } else { "s" }
@@ -128,7 +149,11 @@ impl ReplayArgs {
             }
             text += &format!(", {} {refused}", letters - passed);
             if *parked > 0 {
-                text += &format!(", {parked} parked");
+                let parked_now = if self.dry_run { "would be parked" } else { "parked" };
+                text += &format!(", {parked} {parked_now}");
+            }
+            if *left_alone > 0 {
+                text += &format!(", {left_alone} of another topic left alone");
             }
             text.push('\n');
             for (why, count) in whys {

@@ -63,6 +63,9 @@ pub(super) struct PurgeArgs {
     dry_run: bool,
 
     #[command(flatten)]
+    who: WhoArgs,
+
+    #[command(flatten)]
     postgres: PostgresArgs,
 }
 
@@ -72,7 +75,7 @@ impl PurgeArgs {
         let before = OffsetDateTime::now_utc() - self.older_than;
         filter.until = Some(filter.until.map_or(before, |until| until.min(before)));
         let mut connection = connect(&self.postgres.options()?).await?;
-        let letters = purge(&mut connection, &filter, self.dry_run).await?;
+        let letters = purge(&mut connection, &filter, &self.who.who(), self.dry_run).await?;
         println!("{letters} {}", if self.dry_run { "would be purged" } else { "purged" });
         Ok(ExitCode::SUCCESS)
     }
