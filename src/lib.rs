@@ -27,6 +27,7 @@
 //! | [`analytics`] | every minute: metrics of closed buckets, and alerts over them |
 //! | [`notify`] | alerts onto their topic and to a webhook |
 //! | [`dlq`] | dead letters: looked at, explained, mended, replayed |
+//! | [`backtest`] | what rules and labels would change about what is there |
 //! | [`stats`] | what a person asks afterwards |
 //! | [`aggregates`] | whether they are what the rows make |
 //! | [`audit`] | whether nothing is missing |
@@ -96,6 +97,8 @@ pub mod analytics;
 pub mod notify;
 
 pub mod dlq;
+
+pub mod backtest;
 
 pub mod stats;
 

@@ -9,6 +9,7 @@ mod logging;
 mod migrate;
 mod produce;
 mod register;
+mod rules;
 mod serve;
 mod stats;
 
@@ -71,6 +72,7 @@ enum Verb {
     Audit(audit::AuditArgs),
     Aggregates(aggregates::AggregatesArgs),
     Dlq(Box<dlq::DlqArgs>),
+    Rules(rules::RulesArgs),
 }
 
 /// Runs the program; gives its exit code.
@@ -92,6 +94,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Verb::Audit(args) => args.run(&file).await,
             Verb::Aggregates(args) => args.run(&file).await,
             Verb::Dlq(args) => args.run(&file).await,
+            Verb::Rules(args) => args.run(&file).await,
         }
     });
     // what librdkafka and OpenSSL hold is let go of before the process takes them down; a read of

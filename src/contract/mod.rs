@@ -204,6 +204,12 @@ impl Contract {
         id.into_iter().chain(self.columns.iter().cloned()).chain(labels).collect()
     }
 
+    /// Whether a rule or a label reads a field.
+    pub fn reads(&self, field: &str) -> bool {
+        let rules = self.rules.iter().map(|rule| &rule.check);
+        rules.chain(self.labels.iter().map(|label| &label.value)).any(|it| it.reads(field))
+    }
+
     /// The record's fields.
     pub fn fields(&self) -> &[apache_avro::schema::RecordField] {
         match &self.schema {

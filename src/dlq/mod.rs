@@ -46,6 +46,7 @@ pub use preview::{Preview, shown};
 pub use replay::{Edited, Replay, ReplayOptions, Replayed};
 pub use resend::{Resent, resend};
 pub use screen::width;
+pub(crate) use screen::{cut, minute};
 pub use settle::{Action, purge, settle};
 pub use show::{Deed, Shown, history, render_shown};
 pub use stats::{By, Count, render_stats, stats};

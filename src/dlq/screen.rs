@@ -61,7 +61,7 @@ impl Screen {
 
 /// A text of at most so many characters: what goes beyond is an ellipsis, and what would move the
 /// cursor, or worse, is made visible.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     let text = printable(text);
     match text.char_indices().nth(most) {
         None => text,
@@ -92,7 +92,7 @@ pub(super) fn moment(at: OffsetDateTime) -> String {
 }
 
 /// An instant to the minute, in UTC.
-pub(super) fn minute(at: OffsetDateTime) -> String {
+pub(crate) fn minute(at: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
     at.to_offset(UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
 }

@@ -22,6 +22,8 @@ fn every_verb_explains_itself() {
         insta::assert_snapshot!(format!("help_of_{verb}"), help(&[verb]));
     }
     insta::assert_snapshot!("help_of_aggregates", help(&["aggregates"]));
+    insta::assert_snapshot!("help_of_rules", help(&["rules"]));
+    insta::assert_snapshot!("help_of_rules_test", help(&["rules", "test"]));
     insta::assert_snapshot!("help_of_aggregates_verify", help(&["aggregates", "verify"]));
     insta::assert_snapshot!("help_of_dlq", help(&["dlq"]));
     for verb in ["list", "stats", "show", "explain", "replay", "edit", "park", "purge", "export"] {

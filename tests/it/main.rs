@@ -41,6 +41,7 @@ mod proxy;
 mod rebalance;
 mod refused_rows;
 mod restart;
+mod rules_test;
 mod scripted_registry;
 mod secrets;
 mod services;

@@ -73,7 +73,7 @@ impl FilterArgs {
 }
 
 /// A moment, or how long ago it was.
-pub(super) fn moment(text: &str) -> Result<OffsetDateTime, String> {
+pub(in crate::cli) fn moment(text: &str) -> Result<OffsetDateTime, String> {
     if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
         return Ok(moment);
     }

@@ -11,6 +11,8 @@ mod show;
 mod stats;
 mod who;
 
+pub(super) use filter::moment;
+
 use std::{
     io::{ErrorKind, Write},
     process::ExitCode,
