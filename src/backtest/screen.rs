@@ -156,7 +156,24 @@ mod tests {
             .into_iter(),
         );
         report.unreadable_row("nested".into());
-        insta::assert_snapshot!(render(&report, 80), @"");
+        insta::assert_snapshot!(render(&report, 80), @r#"
+        readings since 2026-05-01 12:00 UTC: 8 rows of all times, 0 dead letters
+        rows that can't be turned back into events: 1
+                 1  nested
+        rows that would be refused: 4
+                 3  rule:small
+                    event-3 value=12.0
+                    event-4 value=13.0
+                 1  rule_error:known
+                    event-6 device=d2-with-a-name-that-is-so-long-that-no-line-of-a-ter…
+        labels that would change: 2
+                 1  size: 3.0 -> 4.0
+                    event-1 value=2.0
+                 1  size: null -> 4.0
+                    event-2 value=2.0
+        dead letters that would pass: 0
+        dead letters that would still fail: 0
+        "#);
     }
 
     #[test]
