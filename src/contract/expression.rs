@@ -31,11 +31,6 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Whether it reads a field.
-    pub fn reads(&self, field: &str) -> bool {
-        self.whole_message || self.fields.contains(field)
-    }
-
     /// Compiles an expression, and reports every use of a field that is not in `fields` and of a
     /// parameter that is not in `params`.
     pub(super) fn compile(
