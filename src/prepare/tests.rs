@@ -22,7 +22,7 @@ fn contract() -> Contract {
             "rules": [
                 {"name": "known", "check": "message.shape != 'error' || params.limits[message.card] > 1"},
                 {"name": "small", "check": "message.shape != 'rule' || message.amount < 10"},
-                {"name": "fits", "check": "message.shape != 'overflow' || message.amount * 9223372036854775807 > 1"},
+                {"name": "fits", "check": "message.shape != 'overflow' || message.amount * 9000000000000000000 > 1"},
             ],
             "labels": [
                 {"name": "owner", "type": "string",
@@ -120,9 +120,15 @@ proptest! {
         shape in prop::sample::select(vec!["rule", "error", "overflow", "label", "fine"]),
         tail in prop::sample::select(vec!["", "\0", "é", "!"]),
         wide in prop::sample::select(vec![0, i64::MAX]),
-        cut in prop::option::of(any::<Index>()),
-        flipped in prop::collection::vec((any::<Index>(), any::<u8>()), 0..3),
-        more in prop::collection::vec(any::<u8>(), 0..3),
+        // half of them are whole: what is damaged seldom gets as far as the rules
+        (cut, flipped, more) in prop_oneof![
+            Just((None, Vec::new(), Vec::new())),
+            (
+                prop::option::of(any::<Index>()),
+                prop::collection::vec((any::<Index>(), any::<u8>()), 0..3),
+                prop::collection::vec(any::<u8>(), 0..3),
+            ),
+        ],
     ) {
         let contract = Arc::new(contract());
         let mut body = body(&contract, shape, tail, wide);
