@@ -263,7 +263,7 @@ mod tests {
         8 Opened { since: 360 } {"count()":0.0}
         10 Cleared {"count()":3.0}
         12 Opened { since: 600 } {"count()":0.0}
-        1450 Forgotten {"count()":0.0}
+        1451 Forgotten {"count()":0.0}
         "#);
     }
 
