@@ -124,9 +124,12 @@ impl Reader<'_> {
             // what it measures, where no declared aggregate does
             let alert = alerts.iter().find(|alert| alert.name == spec.name);
             let aggregate = alert.and_then(|alert| aggregates.get(alert.aggregate));
-            let of = aggregate.filter(|aggregate| !aggregate.declared).map(|found| &found.of);
-            let of: Vec<String> = of.into_iter().flatten().map(|c| c.name.clone()).collect();
-            self.refuse_shown(place, &of, &hidden);
+            let own = aggregate.filter(|aggregate| !aggregate.declared);
+            // a share is made of a dimension
+            let shown = own.into_iter().flat_map(|own| own.of.iter().chain(&own.by));
+            let shown = shown.map(|column| column.name.clone());
+            let shown: Vec<String> = shown.filter(|name| !spec.by.contains(name)).collect();
+            self.refuse_shown(place, &shown, &hidden);
         }
         private
     }
@@ -198,6 +201,23 @@ mod tests {
     payments.avsc: sluicegate.alerts[0].by: "issuer" is private, or made of what is; metrics and alerts show it
     payments.avsc: sluicegate.alerts[0]: "amount" is private, or made of what is; metrics and alerts show it
     "#);
+    }
+
+    #[test]
+    fn a_share_of_what_is_private_makes_it_a_dimension_and_is_refused() {
+        for of in ["card", "is_visa"] {
+            let problems = parse(json!({
+                "time": "at",
+                "private": ["card"],
+                "labels": [{"name": "is_visa", "type": "boolean", "value": "message.card == 'v'"}],
+                "alerts": [{"name": "many", "when": format!("share({of}) > 0.5"), "every": "1h"}],
+            }));
+            let message = format!(
+                "sluicegate.alerts[0]: \"{of}\" is private, or made of what is; metrics and alerts show it"
+            );
+            let said = problems.map(drop).unwrap_err().to_string();
+            assert!(said.contains(&message), "{said}");
+        }
     }
 
     #[test]

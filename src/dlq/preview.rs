@@ -2,9 +2,9 @@
 //! place that says what is not shown.
 
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use crate::contract::Contract;
+use crate::contract::{Contract, MASK};
 
 /// A decoded event, or a part of one under the names of its fields, as it may be shown.
 pub fn shown(contract: Option<&Contract>, event: Json) -> Json {
@@ -33,16 +33,14 @@ impl Preview {
         }
     }
 
-    /// A record's key. Where it is a field's value, it is shown as that field is.
+    /// A record's key. Where it is a private field's value it is not shown, whatever its bytes.
     pub fn of_key(contract: Option<&Contract>, key: &[u8]) -> Preview {
-        let preview = Preview::of(key);
         let field = contract.and_then(|contract| contract.columns.get(contract.key?));
-        let (Preview::Text(text), Some(field)) = (&preview, field) else { return preview };
-        let event = Map::from_iter([(field.name.clone(), Json::String(text.clone()))]);
-        match shown(contract, Json::Object(event)).get(&field.name) {
-            Some(Json::String(text)) => Preview::Text(text.clone()),
-            Some(other) => Preview::Text(other.to_string()),
-            None => preview,
+        let is_private =
+            |contract: &Contract| field.is_some_and(|field| contract.private.contains(&field.name));
+        match contract.is_some_and(is_private) {
+            true => Preview::Text(MASK.into()),
+            false => Preview::of(key),
         }
     }
 }
@@ -58,6 +56,8 @@ impl std::fmt::Display for Preview {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -70,6 +70,26 @@ mod tests {
             (b"\xff\x00", "0xff00"),
         ] {
             assert_eq!(Preview::of(bytes).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_masked_whatever_its_bytes() {
+        let contract = |private: Json| {
+            let schema = json!({
+                "type": "record", "name": "Payment",
+                "sluicegate": {"key": "card", "private": private},
+                "fields": [
+                    {"name": "event_id", "type": "string"},
+                    {"name": "card", "type": "string"},
+                ],
+            });
+            Contract::parse("payments.avsc".as_ref(), schema.to_string()).unwrap()
+        };
+        let (private, open) = (contract(json!(["card"])), contract(json!([])));
+        for key in [&b"hunter2"[..], b"\0hunter2", b"\xff\x00"] {
+            assert_eq!(Preview::of_key(Some(&private), key), Preview::Text(MASK.into()));
+            assert_eq!(Preview::of_key(Some(&open), key), Preview::of(key));
         }
     }
 }
