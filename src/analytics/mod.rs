@@ -96,14 +96,15 @@ impl Analytics {
                 () = stop.cancelled() => break,
             };
             metrics::analytics::leads(false);
-            let delay = match led {
+            let (delay, _waiting) = match led {
                 Ok(()) => {
                     backoff = Backoff::for_dependencies();
-                    STAND_BY
+                    (STAND_BY, None)
                 }
                 Err(failure) => {
                     tracing::warn!(error = %failure, "analytics waits for Postgres");
-                    backoff.next().unwrap_or(STAND_BY)
+                    let waiting = metrics::waiting("analytics", "Postgres");
+                    (backoff.next().unwrap_or(STAND_BY), Some(waiting))
                 }
             };
             tokio::select! {

@@ -179,6 +179,10 @@ impl Account {
         let mut ahead = BTreeSet::new();
         for row in &batch.rows {
             let Some(record) = batch.records.get(row.record) else { continue };
+            // what was redelivered has been noted
+            if self.slot(record.partition, record.offset).is_none() {
+                continue;
+            }
             let Some(time) = row.time.and_then(storable_instant) else { continue };
             if time > now + AHEAD {
                 ahead.insert(record.partition);

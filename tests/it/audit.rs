@@ -236,7 +236,7 @@ fn a_dead_letter_that_was_added_is_none_of_the_ledgers() {
     insta::assert_snapshot!(found(&fixture), @r#"
     gap dead_letters 0 42 42: 1 dead letter of dlq_events outside of what the ledger has
     gap dead_letters 0 0 9: 3 dead letters in dlq_events, 2 in the ledger: deleted, or written by something else
-    gap copies 0 42 42: 1 dead letter neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 42 AND 42 ON CONFLICT DO NOTHING; and `sluicegate consume`
+    gap copies 0 42 42: 1 dead letter neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 42 AND 42 AND purged_at IS NULL ON CONFLICT DO NOTHING; and `sluicegate consume`
     "#);
 }
 
@@ -252,8 +252,8 @@ fn a_dead_letter_that_left_the_outbox_is_missed_on_its_topic() {
     fixture.send_values(&fixture.topic(), &vec![Some(b"no event".to_vec()); 5]);
     fixture.drain();
     insta::assert_snapshot!(found(&fixture), @r#"
-    gap copies 0 1 2: 2 dead letters neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 1 AND 2 ON CONFLICT DO NOTHING; and `sluicegate consume`
-    gap copies 0 4 4: 1 dead letter neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 4 AND 4 ON CONFLICT DO NOTHING; and `sluicegate consume`
+    gap copies 0 1 2: 2 dead letters neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 1 AND 2 AND purged_at IS NULL ON CONFLICT DO NOTHING; and `sluicegate consume`
+    gap copies 0 4 4: 1 dead letter neither in dlq_outbox nor on [prefix].readings.dlq; to copy them: INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events WHERE stream = 'readings' AND topic = '[prefix].readings' AND partition = 0 AND "offset" BETWEEN 4 AND 4 AND purged_at IS NULL ON CONFLICT DO NOTHING; and `sluicegate consume`
     "#);
 }
 

@@ -70,7 +70,7 @@ fn every_broken_key_of_the_attribute_is_reported_with_its_place() {
     ./broken.avsc: sluicegate.on_conflict: unknown variant `newest`, expected `ignore` or `latest`
     ./broken.avsc: sluicegate.compatibility: unknown variant `SIDEWAYS`, expected one of `BACKWARD`, `BACKWARD_TRANSITIVE`, `FORWARD`, `FORWARD_TRANSITIVE`, `FULL`, `FULL_TRANSITIVE`, `NONE`
     ./broken.avsc: sluicegate.aggregates[0].every: "1 minute" is not a width of time; expected one like 30s, 1m, 1h or 1d
-    ./broken.avsc: sluicegate.tpic: unknown key; expected one of topic, partitions, replication, dead_letter_topic, dead_letter_partitions, table, id, id_from, key, time, on_conflict, compatibility, params, input, rules, labels, aggregates, alerts
+    ./broken.avsc: sluicegate.tpic: unknown key; expected one of topic, partitions, replication, dead_letter_topic, dead_letter_partitions, table, id, id_from, key, time, on_conflict, compatibility, private, params, input, rules, labels, aggregates, alerts
     ./broken.avsc: sluicegate.id: the idempotency key "note" must be a string, uuid, int or long, and never null
     ./broken.avsc: sluicegate.id_from: the record has no field "sensor"; expected one of note, device, ts, value
     ./broken.avsc: sluicegate.key: the record has no field "sensor"; expected one of note, device, ts, value

@@ -84,6 +84,11 @@ fn a_rule_that_was_too_strict_is_loosened_and_exactly_what_it_refused_lands_once
     consume(&fixture);
     assert_eq!(fixture.ledger().dead_lettered, 300);
     assert_eq!(fixture.number("SELECT count(*) FROM readings"), 9_700);
+    let listed = fixture.run(&["dlq", "list", "--limit", "1000", "--json"]).success();
+    assert_eq!(listed.lines().count(), 300);
+    let letter: Json = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    let explained = fixture.run(&["dlq", "explain", &letter["id"].to_string()]).success();
+    assert!(explained.contains("message.value >= 10.0"), "{explained}");
     // by the same rule they are refused again
     let dry = replay(&fixture, &["--dry-run"]);
     insta::assert_snapshot!(dry, @r"
@@ -92,6 +97,11 @@ fn a_rule_that_was_too_strict_is_loosened_and_exactly_what_it_refused_lands_once
     ");
 
     change(&mut fixture, limited(5.0));
+    let test = ["rules", "test", "readings", "--since", "2026-01-01T00:00:00Z", "--json"];
+    let predicted: Json = serde_json::from_str(&fixture.run(&test).success()).unwrap();
+    assert_eq!(predicted["passing_letters"], json!({"check rule:value_is_high_enough": 200}));
+    assert_eq!(predicted["failing_letters"], json!({"check rule:value_is_high_enough": 100}));
+    assert_eq!((&predicted["rows"], &predicted["refused_rows"]), (&json!(9_700), &json!({})));
     let before = everything(&fixture);
     insta::assert_snapshot!(replay(&fixture, &["--dry-run"]), @r"
     readings: 300 letters, 200 would land, 100 would be refused
