@@ -13,8 +13,8 @@
 //! - `screen`, `hexdump`: how a terminal shows it
 //! - [`Replay`]: once more, by today's schemas, rules and labels, into the table
 //! - [`decoded`], [`encoded`]: an event that is mended by hand
-//! - [`resend`]: onto the topic once more
-//! - [`export`]: out of the database, byte for byte
+//! - [`resend()`]: onto the topic once more
+//! - [`export()`]: out of the database, byte for byte
 //! - [`settle()`], [`purge`]: put aside, taken up again, forgotten
 //! - `deeds`: what was done, written down
 
