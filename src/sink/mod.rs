@@ -50,6 +50,14 @@ use crate::{
 const LZ4: &str = "SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings \
                    WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)";
 
+/// Ends the sessions of our name that have waited too long for more rows of a COPY. Whoever writes to
+/// them is frozen, and they keep their locks: no time-out of Postgres's holds while it reads.
+const SEND_FROZEN_AWAY: &str =
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() \
+     AND application_name = current_setting('application_name') \
+     AND wait_event = 'ClientRead' AND state = 'active' AND query_start < now() - interval '30s'";
+
 /// One connection that writes one stream.
 pub struct Sink {
     connection: PgConnection,
@@ -110,7 +118,10 @@ impl Sink {
     /// Connects.
     pub async fn connect(options: &PgConnectOptions, contract: &Contract) -> Result<Sink, Failure> {
         let options = for_work(options, &format!("sluicegate {}", contract.stream), "30s");
+        // what is waited for longer is held by a session that is to be sent away
+        let options = options.options([("lock_timeout", "30s")]);
         let mut connection = PgConnection::connect_with(&options).await?;
+        execute(&mut connection, SEND_FROZEN_AWAY).await?;
         let statements = Statements::new(contract);
         execute(&mut connection, LZ4).await?;
         execute(&mut connection, &statements.prepare).await?;

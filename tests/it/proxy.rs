@@ -16,6 +16,13 @@ pub struct Proxy {
     state: Arc<Mutex<State>>,
     statements: Arc<AtomicUsize>,
     answered: Arc<AtomicUsize>,
+    freezing: Arc<Freezing>,
+}
+
+/// After how many bytes of one connection's its client looks frozen, and whether one does.
+struct Freezing {
+    after: AtomicUsize,
+    frozen: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -33,7 +40,9 @@ impl Proxy {
         let state = Arc::new(Mutex::new(State::default()));
         let statements = Arc::new(AtomicUsize::new(0));
         let answered = Arc::new(AtomicUsize::new(0));
+        let freezing = Arc::new(Freezing { after: usize::MAX.into(), frozen: 0.into() });
         let (kept, counted, answers) = (state.clone(), statements.clone(), answered.clone());
+        let freeze = freezing.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
@@ -42,13 +51,14 @@ impl Proxy {
                     state.refused += 1;
                 } else {
                     let server = TcpStream::connect(&target).unwrap();
-                    pass_on(&client, &server, Statements::counted_in(counted.clone()));
-                    pass_on(&server, &client, Bytes(answers.clone()));
+                    let sent = Statements::counted_in(counted.clone());
+                    pass_on(&client, &server, sent, Some(freeze.clone()));
+                    pass_on(&server, &client, Bytes(answers.clone()), None);
                     state.connections.extend([client, server]);
                 }
             }
         });
-        Proxy { address, state, statements, answered }
+        Proxy { address, state, statements, answered, freezing }
     }
 
     /// Before the Postgres of a URL; gives the URL that leads through it, without TLS.
@@ -88,6 +98,17 @@ impl Proxy {
         self.state.lock().unwrap().cut = false;
     }
 
+    /// Passes so many bytes on of what a client sends over a connection, and keeps it open then, even
+    /// when the client is gone: to the service it looks frozen.
+    pub fn freeze_after(&self, bytes: usize) {
+        self.freezing.after.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many clients look frozen.
+    pub fn frozen(&self) -> usize {
+        self.freezing.frozen.load(Ordering::Relaxed)
+    }
+
     /// How many bytes the service has answered with.
     pub fn answered(&self) -> usize {
         self.answered.load(Ordering::Relaxed)
@@ -104,15 +125,32 @@ impl Proxy {
     }
 }
 
-fn pass_on(from: &TcpStream, to: &TcpStream, mut seen: impl Write + Send + 'static) {
+fn pass_on(
+    from: &TcpStream,
+    to: &TcpStream,
+    mut seen: impl Write + Send + 'static,
+    freezing: Option<Arc<Freezing>>,
+) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     thread::spawn(move || {
         let mut bytes = [0; 65_536];
+        let mut passed = 0;
         // a connection that breaks ends as one that is closed
         while let Ok(length @ 1..) = from.read(&mut bytes) {
-            seen.write_all(&bytes[..length]).unwrap();
-            if to.write_all(&bytes[..length]).is_err() {
+            let after = freezing.as_ref().map(|freezing| freezing.after.load(Ordering::Relaxed));
+            let left = after.map_or(length, |after| length.min(after.saturating_sub(passed)));
+            seen.write_all(&bytes[..left]).unwrap();
+            if to.write_all(&bytes[..left]).is_err() {
                 break;
+            }
+            passed += left;
+            if let Some(freezing) = &freezing
+                && left < length
+            {
+                freezing.frozen.fetch_add(1, Ordering::Relaxed);
+                loop {
+                    thread::park();
+                }
             }
         }
         _ = to.shutdown(Shutdown::Write);

@@ -162,3 +162,24 @@ fn a_batch_that_waits_for_postgres_is_left_to_the_member_that_gets_its_partition
     }
     assert_all_landed(&fixture);
 }
+
+#[test]
+fn a_member_that_is_frozen_in_the_middle_of_a_copy_keeps_no_partition_still_for_a_minute() {
+    let events = 6_000;
+    let fixture = produced(events);
+    let (proxy, url) = Proxy::before_postgres(&variable("DATABASE_URL"));
+    // in the middle of the first batch: only rows are as much, and one has twice as many
+    proxy.freeze_after(80_000);
+    let slow = ["consume", "--batch-time", "10s", "--batch-rows", "2000", "--sink-tasks", "1"];
+    let mut frozen = fixture.start_with(&slow, &[("DATABASE_URL", &url)]);
+    frozen.wait_for("COPY that goes no further", || proxy.frozen() > 0);
+    // Postgres does not see it go
+    frozen.kill();
+    let since = Instant::now();
+    let mut other = fixture.start(&CONSUME);
+    fixture.wait_until(OFFSETS, |offsets| offsets == events);
+    let standstill = since.elapsed();
+    assert!(standstill < STANDSTILL, "{standstill:?}");
+    assert_eq!(other.terminate(), Some(0), "{}", other.log());
+    assert_all_landed(&fixture);
+}
