@@ -80,19 +80,30 @@ pub struct Serving {
     task: JoinHandle<std::io::Result<()>>,
 }
 
-/// Serves routes at an address until `stop` is cancelled; port 0 is any that is free. An address
-/// that can't be had is an error at once.
+/// Serves the routes of a page at an address until `stop` is cancelled; port 0 is any that is free. An
+/// address that can't be had is an error at once.
 pub async fn serve(
     address: SocketAddr,
     routes: Router,
     stop: CancellationToken,
 ) -> anyhow::Result<Serving> {
-    let unserved = || format!("metrics and health can't be served at {address}");
-    let listener = TcpListener::bind(address).await.with_context(unserved)?;
-    let address = listener.local_addr().with_context(unserved)?;
+    let listening = listen(address, routes, stop).await;
+    let serving =
+        listening.with_context(|| format!("metrics and health can't be served at {address}"))?;
+    tracing::info!("serving http://{}/metrics", serving.address);
+    Ok(serving)
+}
+
+/// Answers at an address until `stop` is cancelled.
+pub(crate) async fn listen(
+    address: SocketAddr,
+    routes: Router,
+    stop: CancellationToken,
+) -> std::io::Result<Serving> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
     let server = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
     let task = tokio::spawn(server.into_future());
-    tracing::info!("serving http://{address}/metrics");
     Ok(Serving { address, task })
 }
 

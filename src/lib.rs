@@ -32,6 +32,8 @@
 //! | [`aggregates`] | whether they are what the rows make |
 //! | [`audit`] | whether nothing is missing |
 //! | [`metrics`], [`http`] | what the pipeline does, as Prometheus reads it; where it is read |
+//! | [`serve`] | analytics, alerts and their pages in one process |
+//! | [`demo`], [`embedded`] | all of it in one process, and the services that it runs on |
 //! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
 //! | [`cli`], [`config`], [`secret`], [`sql`], [`tls`], `panics` | the edges |
 //!
@@ -109,6 +111,12 @@ pub mod audit;
 pub mod metrics;
 
 pub mod http;
+
+pub mod serve;
+
+pub mod demo;
+
+pub mod embedded;
 
 pub mod failure;
 

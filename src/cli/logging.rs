@@ -1,8 +1,12 @@
 //! Log lines, on standard error.
 
-use std::{io::IsTerminal, sync::OnceLock};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::OnceLock,
+};
 
 use anyhow::Context;
+use indicatif::ProgressBar;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -17,6 +21,30 @@ pub(super) enum LogFormat {
 
 /// How log lines look in this run.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// What is at the bottom of the terminal.
+static BOTTOM: OnceLock<ProgressBar> = OnceLock::new();
+
+/// From now on, log lines are written above a bar.
+pub(super) fn log_above(bar: &ProgressBar) {
+    BOTTOM.get_or_init(|| bar.clone());
+}
+
+/// Standard error, above what is at the bottom of the terminal.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match BOTTOM.get() {
+            Some(bar) => bar.suspend(|| io::stderr().write(line)),
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 /// Whether standard error is read by people, so that it may have lines that are no log lines.
 pub(super) fn is_for_people() -> bool {
@@ -37,7 +65,7 @@ pub(super) fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = format!("{filter},refinery_core=warn,sqlx=warn");
     let filter = EnvFilter::try_new(&filter)
         .context("--log is not a filter; expected a level or one such as sluicegate=debug")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
         LogFormat::Text => {

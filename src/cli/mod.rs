@@ -4,6 +4,7 @@ mod aggregates;
 mod audit;
 mod check;
 mod consume;
+mod demo;
 mod dlq;
 mod logging;
 mod migrate;
@@ -16,7 +17,7 @@ mod stats;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Register(register::RegisterArgs),
     Migrate(migrate::MigrateArgs),
@@ -75,15 +77,25 @@ enum Verb {
     Rules(rules::RulesArgs),
 }
 
+impl Cli {
+    /// What is logged. A demo has a screen, and says there what is otherwise logged.
+    fn log_filter(&self, matches: &ArgMatches) -> &str {
+        let said = matches.value_source("log") != Some(ValueSource::DefaultValue);
+        if matches!(self.verb, Verb::Demo(_)) && !said { "warn" } else { &self.log }
+    }
+}
+
 /// Runs the program; gives its exit code.
 pub fn run() -> anyhow::Result<ExitCode> {
     let file = config_file()?;
     let command = with_defaults(Cli::command(), &file).context("configuration file")?;
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    logging::start(cli.log_format, &cli.log)?;
+    let matches = command.get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    logging::start(cli.log_format, cli.log_filter(&matches))?;
     let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;
     let code = runtime.block_on(async {
         match cli.verb {
+            Verb::Demo(args) => args.run(&file, stop_signal()?).await,
             Verb::Check(args) => args.run(&file).await,
             Verb::Register(args) => args.run(&file).await,
             Verb::Migrate(args) => args.run(&file).await,

@@ -186,6 +186,7 @@ impl ProduceArgs {
             invalid: self.invalid,
             corrupt: self.corrupt,
             rejects: self.rejects(),
+            bar: true,
         }
     }
 

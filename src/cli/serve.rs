@@ -1,22 +1,20 @@
 //! `sluicegate serve`
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    analytics::{Analytics, AnalyticsOptions},
-    broker::{Broker, TopicEnds},
+    analytics::AnalyticsOptions,
+    broker::Broker,
     config::{ConfigFile, ContractArgs, KafkaArgs, PostgresArgs, RegistryArgs, seconds, secret},
     contract::Contract,
-    http::{self, Page},
-    metrics::{self, DatabaseMetrics},
+    metrics,
     notify::{AlertTopic, Delivered, Notifier, Webhook},
     secret::Secret,
-    tables,
+    serve::Service,
 };
 
 /// Make metrics and alerts of what has landed, and serve them
@@ -113,7 +111,7 @@ impl ServeArgs {
         file: &ConfigFile,
         stop: CancellationToken,
     ) -> anyhow::Result<ExitCode> {
-        let contracts = Arc::new(self.contracts.read(file, &[])?);
+        let contracts = self.contracts.read(file, &[])?;
         let broker = Broker::new(self.kafka.properties(file)?)?;
         let postgres = self.postgres.options()?;
         let notifier = self.notifier(&postgres, &broker, &contracts)?;
@@ -125,28 +123,16 @@ impl ServeArgs {
             look_back: self.buckets.look_back,
             targets: notifier.targets(),
         };
-        tables::verify_migrated(&postgres).await?;
-        let topics = contracts.iter().map(|contract| contract.topic.name.clone()).collect();
-        let ends = Arc::new(TopicEnds::watch(broker, topics));
-        let analytics = Analytics::new(contracts.clone(), postgres.clone(), ends.clone(), options);
+        let most_series = usize::try_from(self.most_series).unwrap_or(usize::MAX);
+        let service =
+            Service::new(contracts, broker, postgres, notifier, options, most_series).await?;
         if self.once {
-            let looked = analytics.run_once().await;
-            let Delivered { delivered, failed, refused } = notifier.deliver_due().await?;
+            let (Delivered { delivered, failed, refused }, looked) = service.run_once().await?;
             println!("{delivered} told of alerts, {failed} still to be told, {refused} refused");
             return looked.map(|()| ExitCode::SUCCESS);
         }
         let process = metrics::install(&[metrics::PROCESS, metrics::SERVE])?;
-        let most_series = usize::try_from(self.most_series).unwrap_or(usize::MAX);
-        let database = DatabaseMetrics::new(contracts, postgres, ends, most_series);
-        let database = Arc::new(database);
-        let page = Page::new(process).with(move || {
-            let database = database.clone();
-            async move { database.render().await }
-        });
-        let serving = http::serve(self.listen, http::routes(page), stop.clone()).await?;
-        let told = Arc::new(Notify::new());
-        tokio::join!(analytics.run(told.clone(), stop.clone()), notifier.run(told, stop),);
-        serving.ended().await;
+        service.listen(self.listen, process, stop).await?.run().await;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -61,6 +61,31 @@ pub struct ConsumeOptions {
     pub exit_when_drained: bool,
 }
 
+/// What the command line has where nothing is said.
+impl Default for ConsumeOptions {
+    fn default() -> ConsumeOptions {
+        ConsumeOptions {
+            group_prefix: "sluicegate".to_owned(),
+            sink_tasks: 3,
+            batch_rows: 15_000,
+            batch_bytes: 8 << 20,
+            batch_time: Duration::from_millis(100),
+            unknown_schema: RetryPolicy {
+                attempts: 3,
+                first_delay: Duration::from_millis(300),
+            },
+            breaker: Some(BreakerOptions {
+                share: 0.8,
+                window: 1_000,
+                probe: Duration::from_secs(30),
+            }),
+            max_outage: None,
+            on_gap: OnGap::Skip,
+            exit_when_drained: false,
+        }
+    }
+}
+
 /// What every stream's tasks share.
 pub(crate) struct Services {
     pub(crate) broker: Broker,

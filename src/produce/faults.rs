@@ -26,6 +26,13 @@ const UNKNOWN_SCHEMA: u32 = 0x7fff_fffe;
 pub struct Share(f64);
 
 impl Share {
+    /// So many hundredths.
+    pub const fn percent(hundredths: u8) -> Share {
+        // as many as there are
+        let hundredths = if hundredths > 100 { 100 } else { hundredths };
+        Share(hundredths as f64 / 100.0)
+    }
+
     /// From 0 to 1.
     pub fn as_fraction(self) -> f64 {
         self.0

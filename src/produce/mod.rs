@@ -59,7 +59,7 @@ pub async fn produce(
         sender: Sender::new(broker, &contract.topic.name)?,
         faults,
         rejects: RejectFile::new(&options.rejects),
-        bar: progress_bar(options.count),
+        bar: if options.bar { progress_bar(options.count) } else { ProgressBar::hidden() },
         started: Instant::now(),
         said: Instant::now(),
         due: Instant::now(),

@@ -33,6 +33,8 @@ pub struct ProduceOptions {
     pub corrupt: Share,
     /// Where rows go that can't be encoded.
     pub rejects: PathBuf,
+    /// Whether a bar shows how far it is, on a terminal.
+    pub bar: bool,
 }
 
 /// Where readings come from.

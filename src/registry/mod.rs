@@ -30,6 +30,7 @@ pub use lookup::{RegisteredSchema, RetryPolicy};
 mod memory;
 
 mod references;
+pub(crate) use references::parse;
 
 mod register;
 pub use register::{LatestSchema, Registration};

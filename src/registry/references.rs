@@ -61,7 +61,7 @@ pub(super) async fn fetch(
 const STACK: usize = 256 << 20;
 
 /// Parses a schema so that it stands alone, each referenced type defined where it is first used.
-pub(super) fn parse(text: &str, others: &[String]) -> Result<Schema, String> {
+pub(crate) fn parse(text: &str, others: &[String]) -> Result<Schema, String> {
     if others.is_empty() {
         // one text alone is no deeper than JSON may be
         return Schema::parse_str(text).map_err(|error| error.to_string());

@@ -1,0 +1,353 @@
+//! The whole pipeline in one process, on services of its own: what `sluicegate demo` runs.
+//!
+//! [`produce`](crate::produce), [`consume`](crate::consume) and [`serve`](crate::serve) are those of
+//! every other run; only the addresses are others.
+//!
+//! # Layout
+//!
+//! 1. [`demo`]: the play, from the first record to the audit
+//! 2. `services`: what it runs on
+//! 3. `figures`: what has come of it so far
+//! 4. `view`, `summary`: what a person sees meanwhile, and at the end
+
+mod figures;
+mod services;
+mod summary;
+mod view;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use indicatif::ProgressBar;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use self::{figures::Figures, services::Services, summary::Summary, view::View};
+use crate::{
+    analytics::AnalyticsOptions,
+    audit::{AuditOptions, Report, audit},
+    consume::{ConsumeOptions, StreamReport, consume},
+    contract::Contract,
+    metrics,
+    notify::{AlertTopic, Notifier},
+    produce::{ProduceOptions, Produced, Share, Source, produce},
+    register::register,
+    registry::SubjectStrategy,
+    serve::{Listening, Service},
+    tables,
+    wire::SchemaId,
+};
+
+/// The topic that alerts are sent to.
+const ALERTS: &str = "alerts";
+
+/// Where the console is, if nobody else is there.
+const CONSOLE: u16 = 9_465;
+
+/// How often it is looked what has come of it.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long nothing may land of what was sent before it is left to the audit to say what is missing.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// How long alerts are waited for that what landed last may lead to.
+const LAST_ALERTS: Duration = Duration::from_secs(2);
+
+/// The time that passes for the events, at least: alerts take minutes.
+const EVENT_TIME: Duration = Duration::from_secs(900);
+
+/// Of each aggregate so many sets of dimensions are shown.
+const MOST_SERIES: usize = 500;
+
+/// What of the events is sent a second time, breaks a rule, is no event at all.
+const FAULTS: [Share; 3] = [Share::percent(2), Share::percent(2), Share::percent(1)];
+
+/// What is played.
+#[derive(Debug, Clone)]
+pub struct DemoOptions {
+    /// Events a second of each stream.
+    pub rate: f64,
+    /// How long events are produced.
+    pub duration: Duration,
+    /// Where the console listens; a place of its own choice, where none is given.
+    pub listen: Option<SocketAddr>,
+    /// The folder of Postgres's programs; the newest that is found, where none is given.
+    pub postgres_programs: Option<PathBuf>,
+    /// Whether the database is kept.
+    pub keep: bool,
+    /// Whether everything stays up after the summary, until it is told to stop.
+    pub hold: bool,
+}
+
+/// Plays it until its time is over or `stop` is cancelled; says whether nothing was lost. `read` reads
+/// the contracts of the streams that take part; what a person sees meanwhile is drawn as `bar`.
+///
+/// However it ends, nothing of it is left behind, but for a database that is to be kept.
+pub async fn demo(
+    read: impl Fn() -> anyhow::Result<Vec<Contract>>,
+    options: DemoOptions,
+    bar: ProgressBar,
+    stop: CancellationToken,
+) -> anyhow::Result<bool> {
+    let contracts: Vec<Arc<Contract>> = read()?.into_iter().map(Arc::new).collect();
+    let mut view = View::new(bar, &contracts, options.duration);
+    view.say("starting Kafka, the schema registry and Postgres");
+    let services = Services::start(&contracts, &options).await?;
+    let play = Play { services: &services, contracts: &contracts, options: &options };
+    let complete = play.run(&read, &mut view, &stop).await;
+    view.end();
+    services.end(options.keep)?;
+    complete
+}
+
+/// One play.
+struct Play<'p> {
+    services: &'p Services,
+    contracts: &'p [Arc<Contract>],
+    options: &'p DemoOptions,
+}
+
+impl Play<'_> {
+    async fn run(
+        &self,
+        read: &impl Fn() -> anyhow::Result<Vec<Contract>>,
+        view: &mut View,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<bool> {
+        view.say("creating tables, registering schemas");
+        let postgres = self.services.postgres.options();
+        let migrated = tables::migrate(&postgres, None, &read()?, false).await?;
+        tables::refuse(&migrated.refusals)?;
+        let ids = self.register().await?;
+
+        let ending = CancellationToken::new();
+        let listening = self.listen(read()?, &ending).await?;
+        view.console(listening.address());
+        let serving = AbortOnDropHandle::new(tokio::spawn(listening.run()));
+        let mut consumer = Consumer::start(self.services, read()?);
+        let landed = self.land(ids, &mut consumer, view, stop).await;
+        // also where it failed: what they are connected to is about to go
+        let ended = consumer.end().await;
+        let complete = match landed.and_then(|landed| ended.map(|()| landed)) {
+            Ok(landed) => self.finish(landed, read, view, stop).await,
+            Err(error) => Err(error),
+        };
+        ending.cancel();
+        serving.await.context("the analytics panicked")?;
+        complete
+    }
+
+    /// Produces, and waits until all of it has landed.
+    async fn land(
+        &self,
+        ids: Vec<SchemaId>,
+        consumer: &mut Consumer,
+        view: &mut View,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Landed> {
+        let mut figures = Figures::connect(&self.services.postgres.options()).await?;
+        let started = Instant::now();
+        let mut producers = self.produce(ids, stop);
+        let mut sent = Vec::new();
+        while !producers.is_empty() {
+            view.show(figures.read().await?, started.elapsed());
+            consumer.unless_ended().await?;
+            tokio::time::sleep(LOOK).await;
+            while let Some(produced) = producers.try_join_next() {
+                sent.push(produced.context("a producer panicked")??);
+            }
+        }
+        let took = started.elapsed();
+        let delivered: u64 = sent.iter().map(|(_, produced)| produced.delivered).sum();
+        let mut moved = Instant::now();
+        let (mut before, mut landed_at) = (0, None);
+        while moved.elapsed() < STANDSTILL {
+            let now = figures.read().await?;
+            view.show(now, started.elapsed());
+            if now.seen() == delivered && now.unpublished == 0 {
+                let landed_at: Instant = *landed_at.get_or_insert_with(Instant::now);
+                if landed_at.elapsed() >= LAST_ALERTS {
+                    break;
+                }
+            }
+            if now.seen() != before {
+                (before, moved) = (now.seen(), Instant::now());
+            }
+            consumer.unless_ended().await?;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(Landed { sent, took, figures })
+    }
+
+    /// Audits, says what came of it, and stays up if it is to; says whether nothing is missing.
+    async fn finish(
+        &self,
+        landed: Landed,
+        read: &impl Fn() -> anyhow::Result<Vec<Contract>>,
+        view: &mut View,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<bool> {
+        let Landed { sent, took, mut figures } = landed;
+        view.say("auditing");
+        let audited = self.audit(&read()?).await?;
+        let summary = Summary { sent: &sent, took, figures: figures.read().await?, audit: &audited };
+        view.end();
+        println!("{}", summary.render());
+        println!("{}", summary::next_steps(self.services, self.options, view.address()));
+        if self.options.hold && !stop.is_cancelled() {
+            let mut consumer = Consumer::start(self.services, read()?);
+            let ended = tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                ended = consumer.until_ended() => ended,
+            };
+            consumer.end().await?;
+            ended?;
+        }
+        Ok(audited.complete)
+    }
+
+    async fn register(&self) -> anyhow::Result<Vec<SchemaId>> {
+        let registry = self.services.registry_client()?;
+        let mut ids = Vec::new();
+        for contract in self.contracts {
+            let subject =
+                SubjectStrategy::default().subject(&contract.topic.name, &contract.fullname);
+            ids.push(register(&registry, &subject, contract).await?.id);
+        }
+        Ok(ids)
+    }
+
+    async fn listen(
+        &self,
+        contracts: Vec<Contract>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Listening> {
+        let (broker, registry) =
+            (self.services.broker_client()?, self.services.registry_client()?);
+        let postgres = self.services.postgres.options();
+        let strategy = SubjectStrategy::default();
+        let topic = AlertTopic::new(ALERTS, strategy, broker.clone(), registry, &contracts)?;
+        let notifier = Notifier::new(&postgres, Some(topic), None);
+        let options = AnalyticsOptions {
+            every: Duration::from_millis(500),
+            lateness: Duration::from_secs(30),
+            idle: Duration::from_secs(2),
+            hold: Duration::from_secs(6 * 3_600),
+            look_back: Duration::from_secs(24 * 3_600),
+            targets: notifier.targets(),
+        };
+        let process = metrics::install(&[metrics::PROCESS, metrics::CONSUME, metrics::SERVE])?;
+        let service =
+            Service::new(contracts, broker, postgres, notifier, options, MOST_SERIES).await?;
+        let address = match self.options.listen {
+            Some(address) => address,
+            None => free_address().await,
+        };
+        service.listen(address, process, stop.clone()).await
+    }
+
+    fn produce(
+        &self,
+        ids: Vec<SchemaId>,
+        stop: &CancellationToken,
+    ) -> JoinSet<anyhow::Result<(String, Produced)>> {
+        let [duplicates, invalid, corrupt] = FAULTS;
+        let duration = self.options.duration;
+        let speed_up = (EVENT_TIME.as_secs_f64() / duration.as_secs_f64()).max(1.0);
+        let mut producers = JoinSet::new();
+        for (contract, id) in self.contracts.iter().cloned().zip(ids) {
+            let options = ProduceOptions {
+                source: Source::Simulate,
+                rate: Some(self.options.rate),
+                count: None,
+                duration: Some(duration),
+                seed: u64::from(rand::random::<u32>()),
+                start: None,
+                speed_up,
+                anomalies: None,
+                duplicates,
+                invalid,
+                corrupt,
+                rejects: PathBuf::new(),
+                bar: false,
+            };
+            let (broker, stop) = (self.services.broker_client(), stop.clone());
+            producers.spawn(async move {
+                let produced = produce(&contract, &broker?, id, options, stop).await?;
+                Ok((contract.stream.clone(), produced))
+            });
+        }
+        producers
+    }
+
+    async fn audit(&self, contracts: &[Contract]) -> anyhow::Result<Report> {
+        let group_prefix = ConsumeOptions::default().group_prefix;
+        let options = AuditOptions { group_prefix, drained: true };
+        let broker = self.services.broker_client()?;
+        audit(contracts, &self.services.postgres.options(), &broker, &options).await
+    }
+}
+
+/// What was sent, by stream; how long that took; and where it is looked what came of it.
+struct Landed {
+    sent: Vec<(String, Produced)>,
+    took: Duration,
+    figures: Figures,
+}
+
+/// The pipeline, in a task.
+struct Consumer {
+    stop: CancellationToken,
+    task: Option<JoinHandle<anyhow::Result<Vec<StreamReport>>>>,
+}
+
+impl Consumer {
+    fn start(services: &Services, contracts: Vec<Contract>) -> Consumer {
+        let (broker, registry) = (services.broker_client(), services.registry_client());
+        let (postgres, stop) = (services.postgres.options(), CancellationToken::new());
+        let stopping = stop.clone();
+        let task = tokio::spawn(async move {
+            let options = ConsumeOptions::default();
+            consume(contracts, broker?, registry?, postgres, options, stopping).await
+        });
+        Consumer { stop, task: Some(task) }
+    }
+
+    /// An error if it has ended, which it does not do by itself.
+    async fn unless_ended(&mut self) -> anyhow::Result<()> {
+        let has_ended = self.task.as_ref().is_none_or(JoinHandle::is_finished);
+        if has_ended { self.until_ended().await } else { Ok(()) }
+    }
+
+    async fn until_ended(&mut self) -> anyhow::Result<()> {
+        self.join().await?;
+        bail!("the consumer has ended")
+    }
+
+    /// Ends it in order.
+    async fn end(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.join().await
+    }
+
+    async fn join(&mut self) -> anyhow::Result<()> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        ended.context("the consumer panicked")?.map(drop)
+    }
+}
+
+/// Where a console is looked for, or a port that is free if somebody is there.
+async fn free_address() -> SocketAddr {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, CONSOLE));
+    match tokio::net::TcpListener::bind(usual).await {
+        Ok(_) => usual,
+        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    }
+}

@@ -1,0 +1,97 @@
+//! What came of it, and what to do next.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    DemoOptions,
+    figures::Snapshot,
+    services::Services,
+    view::{dead_letters_and_alerts, table},
+};
+use crate::{audit::{self, Report}, produce::Produced};
+
+/// What came of it.
+pub(super) struct Summary<'s> {
+    /// What was sent of each stream,
+    pub(super) sent: &'s [(String, Produced)],
+    /// and how long that took.
+    pub(super) took: Duration,
+    pub(super) figures: &'s Snapshot,
+    pub(super) audit: &'s Report,
+}
+
+impl Summary<'_> {
+    pub(super) fn render(&self) -> String {
+        let mut sent: Vec<&(String, Produced)> = self.sent.iter().collect();
+        sent.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut table = table(["stream", "sent", "landed", "duplicates", "dead letters"]);
+        for (stream, produced) in &sent {
+            let figures = self.figures.streams.get(stream).copied().unwrap_or_default();
+            table.add_row([
+                stream.clone(),
+                produced.delivered.to_string(),
+                figures.landed.to_string(),
+                figures.duplicates.to_string(),
+                figures.dead_letters.to_string(),
+            ]);
+        }
+        let delivered: u64 = sent.iter().map(|(_, produced)| produced.delivered).sum();
+        format!(
+            "{table}\n{}\n\n{delivered} events in {:.1} s; {}",
+            dead_letters_and_alerts(self.figures),
+            self.took.as_secs_f64(),
+            self.verdict(),
+        )
+    }
+
+    fn verdict(&self) -> String {
+        if self.audit.complete {
+            let checks: usize = self.audit.streams.iter().map(|stream| stream.checks.len()).sum();
+            format!("the audit's {checks} checks agree: nothing is missing, nothing is there twice")
+        } else {
+            format!("the audit finds {} gaps:\n{}", self.audit.gaps, audit::render(self.audit))
+        }
+    }
+}
+
+/// Three commands to try next, and where the console is.
+pub(super) fn next_steps(
+    services: &Services,
+    options: &DemoOptions,
+    console: Option<SocketAddr>,
+) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "sluicegate".to_owned());
+    let console = console.map(|address| format!("http://{address}/metrics")).unwrap_or_default();
+    let database = services.postgres.url();
+    if options.hold {
+        let settings: String = services
+            .settings()
+            .iter()
+            .map(|(name, value)| format!("export {name}='{value}'\n"))
+            .collect();
+        return format!(
+            "\nAll of it stays up until Ctrl-C; the console is {console}. In another terminal:\n\n\
+             {settings}\
+             {program} dlq list\n\
+             {program} produce traffic --count 1000\n\
+             psql \"$DATABASE_URL\" -c 'SELECT * FROM alerts'"
+        );
+    }
+    let first = if options.keep {
+        format!(
+            "{} && psql '{database}'\n    the database, which is kept in {}",
+            services.postgres.start_again(),
+            services.postgres.folder().display()
+        )
+    } else {
+        format!(
+            "{program} demo --hold\n    the same, and all of it stays up to be looked at: dead letters, \
+             psql,\n    and the console, which was {console}"
+        )
+    };
+    format!(
+        "\nTry next:\n  {first}\n  \
+         {program} demo --stream traffic --rate 1000 --duration 1m\n    more of one system\n  \
+         make up && make produce && make consume\n    the same on real services"
+    )
+}
