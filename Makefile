@@ -1,7 +1,7 @@
 # Kafka, the registry and Postgres are found through KAFKA_BROKERS, SCHEMA_REGISTRY_URL and DATABASE_URL: from the
 # environment, from .env, or else from the services that `make up` started.
 .DEFAULT_GOAL := help
-.PHONY: help up down reset env status psql check migrate register produce consume serve stats dlq audit test chaos bench bench-micro fuzz lint fmt build clean tools
+.PHONY: help demo up down reset env status psql check migrate register produce consume serve stats dlq audit test chaos bench bench-micro fuzz lint fmt build clean tools
 
 STREAM ?= device_telemetry
 ARGS ?=
@@ -11,6 +11,11 @@ WITH := @scripts/with-services
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## The whole pipeline on services of its own, without any set-up; ARGS=--hold
+	@scripts/install demo
+	cargo build --locked
+	@cargo run --quiet --locked -- demo $(ARGS)
 
 up: ## Start Kafka, the schema registry, Postgres and what watches them, and wait until they answer
 	@scripts/services up

@@ -190,3 +190,22 @@ async fn serve(address: SocketAddr, done: &CancellationToken) -> anyhow::Result<
     let process = metrics::install(&[metrics::PROCESS, metrics::CONSUME])?;
     http::serve(address, http::routes(Page::new(process)), done.clone()).await
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        consume: ConsumeArgs,
+    }
+
+    #[test]
+    fn what_is_not_said_is_what_the_library_does_by_itself() {
+        let line = Line::try_parse_from(["consume"]).unwrap();
+        assert_eq!(line.consume.options(), ConsumeOptions::default());
+    }
+}

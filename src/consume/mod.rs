@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How the pipeline runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ConsumeOptions {
     /// Consumer groups are `<prefix>.<stream>`.
     pub group_prefix: String,
@@ -70,10 +70,7 @@ impl Default for ConsumeOptions {
             batch_rows: 15_000,
             batch_bytes: 8 << 20,
             batch_time: Duration::from_millis(100),
-            unknown_schema: RetryPolicy {
-                attempts: 3,
-                first_delay: Duration::from_millis(300),
-            },
+            unknown_schema: RetryPolicy { attempts: 3, first_delay: Duration::from_millis(300) },
             breaker: Some(BreakerOptions {
                 share: 0.8,
                 window: 1_000,

@@ -195,10 +195,13 @@ impl Play<'_> {
         let Landed { sent, took, mut figures } = landed;
         view.say("auditing");
         let audited = self.audit(&read()?).await?;
-        let summary = Summary { sent: &sent, took, figures: figures.read().await?, audit: &audited };
+        let summary =
+            Summary { sent: &sent, took, figures: figures.read().await?, audit: &audited };
         view.end();
         println!("{}", summary.render());
-        println!("{}", summary::next_steps(self.services, self.options, view.address()));
+        let stream = self.contracts.first().map_or("", |contract| &contract.stream);
+        let console = view.address();
+        println!("{}", summary::next_steps(self.services, self.options, console, stream)?);
         if self.options.hold && !stop.is_cancelled() {
             let mut consumer = Consumer::start(self.services, read()?);
             let ended = tokio::select! {
@@ -227,8 +230,7 @@ impl Play<'_> {
         contracts: Vec<Contract>,
         stop: &CancellationToken,
     ) -> anyhow::Result<Listening> {
-        let (broker, registry) =
-            (self.services.broker_client()?, self.services.registry_client()?);
+        let (broker, registry) = (self.services.broker_client()?, self.services.registry_client()?);
         let postgres = self.services.postgres.options();
         let strategy = SubjectStrategy::default();
         let topic = AlertTopic::new(ALERTS, strategy, broker.clone(), registry, &contracts)?;

@@ -35,7 +35,7 @@ impl Services {
 
     /// Kafka, as any program of ours reaches it.
     pub(super) fn broker_client(&self) -> anyhow::Result<Broker> {
-        let brokers = Secret::new(self.broker.brokers());
+        let brokers = Secret::new(self.broker.brokers()?);
         Broker::new(BTreeMap::from([("bootstrap.servers".to_owned(), brokers)]))
     }
 
@@ -51,12 +51,12 @@ impl Services {
     }
 
     /// The settings with which another program reaches them.
-    pub(super) fn settings(&self) -> [(&'static str, String); 3] {
-        [
-            ("KAFKA_BROKERS", self.broker.brokers().to_owned()),
+    pub(super) fn settings(&self) -> anyhow::Result<[(&'static str, String); 3]> {
+        Ok([
+            ("KAFKA_BROKERS", self.broker.brokers()?),
             ("SCHEMA_REGISTRY_URL", self.registry.url()),
             ("DATABASE_URL", self.postgres.url()),
-        ]
+        ])
     }
 
     /// Ends them; the database's folder stays if it is to be kept.

@@ -8,7 +8,10 @@ use super::{
     services::Services,
     view::{dead_letters_and_alerts, table},
 };
-use crate::{audit::{self, Report}, produce::Produced};
+use crate::{
+    audit::{self, Report},
+    produce::Produced,
+};
 
 /// What came of it.
 pub(super) struct Summary<'s> {
@@ -59,23 +62,24 @@ pub(super) fn next_steps(
     services: &Services,
     options: &DemoOptions,
     console: Option<SocketAddr>,
-) -> String {
+    stream: &str,
+) -> anyhow::Result<String> {
     let program = std::env::args().next().unwrap_or_else(|| "sluicegate".to_owned());
     let console = console.map(|address| format!("http://{address}/metrics")).unwrap_or_default();
     let database = services.postgres.url();
     if options.hold {
         let settings: String = services
-            .settings()
+            .settings()?
             .iter()
             .map(|(name, value)| format!("export {name}='{value}'\n"))
             .collect();
-        return format!(
+        return Ok(format!(
             "\nAll of it stays up until Ctrl-C; the console is {console}. In another terminal:\n\n\
              {settings}\
              {program} dlq list\n\
-             {program} produce traffic --count 1000\n\
+             {program} produce {stream} --count 1000\n\
              psql \"$DATABASE_URL\" -c 'SELECT * FROM alerts'"
-        );
+        ));
     }
     let first = if options.keep {
         format!(
@@ -89,9 +93,9 @@ pub(super) fn next_steps(
              psql,\n    and the console, which was {console}"
         )
     };
-    format!(
+    Ok(format!(
         "\nTry next:\n  {first}\n  \
          {program} demo --stream traffic --rate 1000 --duration 1m\n    more of one system\n  \
          make up && make produce && make consume\n    the same on real services"
-    )
+    ))
 }

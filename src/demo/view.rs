@@ -35,11 +35,7 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(
-        bar: ProgressBar,
-        contracts: &[Arc<Contract>],
-        duration: Duration,
-    ) -> View {
+    pub(super) fn new(bar: ProgressBar, contracts: &[Arc<Contract>], duration: Duration) -> View {
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
@@ -169,6 +165,8 @@ pub(super) fn dead_letters_and_alerts(now: &Snapshot) -> String {
     }
     lines.push("alerts opened, and resolved of them".to_owned());
     let alerts = now.alerts.iter();
-    lines.extend(alerts.map(|(name, opened, resolved)| format!("  {opened:>6} {resolved:>6}  {name}")));
+    lines.extend(
+        alerts.map(|(name, opened, resolved)| format!("  {opened:>6} {resolved:>6}  {name}")),
+    );
     lines.join("\n")
 }

@@ -22,6 +22,13 @@ const SCRIPT: &str = include_str!("postgres.sh");
 const USER: &str = "sluicegate";
 const DATABASE: &str = "postgres";
 
+/// What is needed of it,
+const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
+
+/// and what to do where it is missing.
+const INSTALL: &str = "install it (Debian, Ubuntu: apt install postgresql; macOS: brew install \
+                       postgresql@17), or name its folder with --postgres-programs";
+
 /// Where distributions put the programs: folders that hold one a version, or one alone.
 const PLACES: [&str; 5] = [
     "/usr/lib/postgresql/*/bin",
@@ -36,6 +43,8 @@ const PLACES: [&str; 5] = [
 pub struct PrivatePostgres {
     folder: PathBuf,
     programs: PathBuf,
+    /// Whom it runs as, where that is not us.
+    user: Option<String>,
     shell: Child,
     /// Until this is closed.
     alive: Option<ChildStdin>,
@@ -46,7 +55,8 @@ impl PrivatePostgres {
     /// Root's runs as the user `postgres`, or as `nobody` where there is none.
     pub async fn start(programs: Option<&Path>) -> anyhow::Result<PrivatePostgres> {
         let programs = match programs {
-            Some(folder) => folder.to_owned(),
+            Some(folder) if has_programs(folder) => folder.to_owned(),
+            Some(folder) => bail!("{} does not have {PROGRAMS:?}; {INSTALL}", folder.display()),
             None => find_programs()?,
         };
         let folder = tempfile::Builder::new()
@@ -58,8 +68,8 @@ impl PrivatePostgres {
         // not in our group: Ctrl-C is for us, who say when it ends
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         shell.current_dir(folder.path());
-        if geteuid().is_root() {
-            let user = unprivileged()?;
+        let user = if geteuid().is_root() { Some(unprivileged()?) } else { None };
+        if let Some(user) = &user {
             chown(folder.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))
                 .context("the temporary folder can't be given to another user")?;
             shell.uid(user.uid.as_raw()).gid(user.gid.as_raw());
@@ -67,7 +77,8 @@ impl PrivatePostgres {
         let mut shell = shell.spawn().context("no shell can be started for Postgres")?;
         let (alive, said) = (shell.stdin.take(), shell.stdout.take());
         // what fails from here on ends it
-        let postgres = PrivatePostgres { folder: folder.keep(), programs, shell, alive };
+        let (folder, user) = (folder.keep(), user.map(|user| user.name));
+        let postgres = PrivatePostgres { folder, programs, user, shell, alive };
         let first_line = move || said.and_then(|said| BufReader::new(said).lines().next());
         let first_line = tokio::task::spawn_blocking(first_line).await?.transpose()?;
         if first_line.as_deref() != Some("started") {
@@ -94,7 +105,10 @@ impl PrivatePostgres {
 
     /// A command that starts what was kept.
     pub fn start_again(&self) -> String {
-        format!("{}/pg_ctl -D {}/data start", self.programs.display(), self.folder.display())
+        let (programs, folder) = (self.programs.display(), self.folder.display());
+        let become_user = self.user.as_ref().map(|user| format!("runuser -u {user} -- "));
+        let become_user = become_user.unwrap_or_default();
+        format!("{become_user}{programs}/pg_ctl -D {folder}/data -l {folder}/log start")
     }
 
     /// Ends it, and deletes its folder unless that is to be kept; returns once that is done.
@@ -141,12 +155,9 @@ fn unprivileged() -> anyhow::Result<User> {
 fn find_programs() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find(|folder| has_programs(folder));
-    on_path.or_else(newest_installed).ok_or_else(|| {
-        anyhow!(
-            "no Postgres server is installed; install it (Debian, Ubuntu: apt install postgresql; \
-             macOS: brew install postgresql), or name its folder with --postgres-programs"
-        )
-    })
+    on_path
+        .or_else(newest_installed)
+        .ok_or_else(|| anyhow!("no Postgres server is installed; {INSTALL}"))
 }
 
 fn newest_installed() -> Option<PathBuf> {
@@ -166,7 +177,7 @@ fn matching(place: &str) -> Vec<PathBuf> {
 }
 
 fn has_programs(folder: &Path) -> bool {
-    ["initdb", "pg_ctl", "postgres"].iter().all(|name| folder.join(name).is_file())
+    PROGRAMS.iter().all(|name| folder.join(name).is_file())
 }
 
 /// The number in a folder's path.

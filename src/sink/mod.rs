@@ -52,8 +52,7 @@ const LZ4: &str = "SELECT set_config('default_toast_compression', 'lz4', false) 
 
 /// Ends the sessions of our name that have waited too long for more rows of a COPY. Whoever writes to
 /// them is frozen, and they keep their locks: no time-out of Postgres's holds while it reads.
-const SEND_FROZEN_AWAY: &str =
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+const SEND_FROZEN_AWAY: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
      WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() \
      AND application_name = current_setting('application_name') \
      AND wait_event = 'ClientRead' AND state = 'active' AND query_start < now() - interval '30s'";

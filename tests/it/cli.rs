@@ -18,7 +18,9 @@ const SOON: Duration = Duration::from_secs(20);
 #[test]
 fn every_verb_explains_itself() {
     insta::assert_snapshot!("help", help(&[]));
-    for verb in ["check", "register", "migrate", "produce", "consume", "serve", "stats", "audit"] {
+    for verb in
+        ["demo", "check", "register", "migrate", "produce", "consume", "serve", "stats", "audit"]
+    {
         insta::assert_snapshot!(format!("help_of_{verb}"), help(&[verb]));
     }
     insta::assert_snapshot!("help_of_aggregates", help(&["aggregates"]));
@@ -91,7 +93,7 @@ fn a_database_that_lets_nobody_in_is_one_line() {
 
 #[test]
 fn a_table_that_is_missing_is_one_line() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     fixture.sql("DROP TABLE readings");
     insta::assert_snapshot!(told(&fixture, &["consume"]), @r#"error: readings: the tables are not as the contract says: not yet run: CREATE TABLE "readings"; run `sluicegate migrate`"#);
     insta::assert_snapshot!(told(&fixture, &["stats"]), @r#"error: readings: can't be counted: relation "readings" does not exist; `sluicegate migrate` creates what is missing"#);
@@ -147,7 +149,7 @@ fn a_stream_or_schema_that_is_not_there_is_one_line() {
 
 #[test]
 fn input_that_is_not_there_is_one_line() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     std::fs::write(fixture.schemas.path().join("cut.json"), "[{").unwrap();
     let from = |file: &str| told(&fixture, &["produce", "readings", "--from", file]);
     insta::assert_snapshot!(from("nowhere.csv"), @"error: cannot open nowhere.csv: No such file or directory (os error 2)");
@@ -214,7 +216,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn what_every_verb_takes_may_stand_in_the_file_too() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     configure(&fixture, "log-format = \"json\"\n[kafka]\n\"linger.ms\" = \"soon\"");
     let consume = ["consume", "--exit-when-drained", "--kafka-property", "linger.ms=1"];
     let mut command = fixture.command(&consume);
@@ -233,7 +235,7 @@ fn what_every_verb_takes_may_stand_in_the_file_too() {
 
 #[test]
 fn a_parameter_of_the_flag_wins_over_the_files_and_that_over_the_contracts() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     let land = |value: f64, flags: &[&str]| {
         let id = uuid::Uuid::new_v4();
         produce(&fixture, &[json!({"event_id": id, "value": value})]);
@@ -249,7 +251,7 @@ fn a_parameter_of_the_flag_wins_over_the_files_and_that_over_the_contracts() {
 
 #[test]
 fn stats_count_what_landed_and_what_did_not() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     let ids: Vec<uuid::Uuid> = (1..=6).map(uuid::Uuid::from_u128).collect();
     let reading = |id: usize, value: f64| json!({"event_id": ids[id], "value": value});
     produce(&fixture, &[reading(0, 1.0), reading(1, 2.0), reading(2, 90.0), reading(3, -1.0)]);

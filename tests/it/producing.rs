@@ -89,7 +89,7 @@ fn a_document_lands_by_its_pointers_and_again_changes_nothing() {
 
 #[test]
 fn json_lines_come_from_a_file_or_from_standard_input() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     let lines = |ids: std::ops::Range<u128>| {
         let line = |id| {
             let event_id = uuid::Uuid::from_u128(id).to_string();
@@ -112,7 +112,7 @@ fn json_lines_come_from_a_file_or_from_standard_input() {
 
 #[test]
 fn a_row_that_cannot_be_encoded_is_kept_with_line_field_and_reason() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     let id = |id: u128| uuid::Uuid::from_u128(id).to_string();
     let csv = format!(
         "event_id,device,ts,value\n{},a,{START},1.5\n{},a,{START},many\n{},a,yesterday,2\n\
@@ -174,7 +174,7 @@ fn polling_again_sends_only_what_has_changed() {
 
 #[test]
 fn count_rate_and_duration_are_kept() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     let mut sent = 0;
     let mut run = |args: &[&str]| {
         let started = Instant::now();
@@ -278,7 +278,7 @@ fn sped_up_readings_that_catch_up_with_the_clock_go_on_at_its_pace() {
 
 #[test]
 fn of_readings_made_from_a_schema_alone_no_anomalies_are_known() {
-    let fixture = Fixture::with_stream(readings());
+    let fixture = Fixture::embedded(readings());
     let produce = ["produce", "readings", "--count", "10", "--anomalies", "anomalies.jsonl"];
     let ran = fixture.run(&produce);
     assert_eq!(ran.code, 0, "{}", ran.stderr);

@@ -22,6 +22,10 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use serde_json::{Value as Json, json};
+use sluicegate::{
+    contract::Topic,
+    embedded::{EmbeddedBroker, EmbeddedRegistry},
+};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
@@ -38,6 +42,8 @@ pub struct Fixture {
     /// The folder of its contracts.
     pub schemas: TempDir,
     topics: Vec<String>,
+    /// A broker and a registry inside the test.
+    embedded: Option<(EmbeddedBroker, EmbeddedRegistry)>,
     runtime: tokio::runtime::Runtime,
     addresses: Addresses,
 }
@@ -64,10 +70,38 @@ impl Fixture {
 
     /// A corner of other services than those of `make test`.
     pub fn on(addresses: Addresses) -> Fixture {
-        let prefix = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-        let schemas = TempDir::new().unwrap();
+        Fixture::with(addresses, tokio::runtime::Runtime::new().unwrap(), None)
+    }
+
+    /// A corner with one stream, `readings`, its topic of one partition, on a broker and a registry
+    /// inside the test: the quick lane, for what needs no more of them than any would do.
+    #[allow(dead_code, reason = "tests/chaos does without")]
+    pub fn embedded(avsc: Json) -> Fixture {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let fixture = Fixture { prefix, schemas, topics: Vec::new(), runtime, addresses };
+        let registry = runtime.block_on(EmbeddedRegistry::start()).unwrap();
+        let broker = EmbeddedBroker::start([]).unwrap();
+        let addresses = Addresses::from([
+            ("KAFKA_BROKERS".to_owned(), broker.brokers().unwrap()),
+            ("SCHEMA_REGISTRY_URL".to_owned(), registry.url()),
+            ("DATABASE_URL".to_owned(), variable("DATABASE_URL")),
+        ]);
+        let mut fixture = Fixture::with(addresses, runtime, Some((broker, registry)));
+        let topic = fixture.stream("readings", avsc);
+        fixture.create_topic(&topic, 1);
+        fixture.create_topic(&format!("{topic}.dlq"), 1);
+        fixture.run(&["register"]).success();
+        fixture.run(&["migrate"]).success();
+        fixture
+    }
+
+    fn with(
+        addresses: Addresses,
+        runtime: tokio::runtime::Runtime,
+        embedded: Option<(EmbeddedBroker, EmbeddedRegistry)>,
+    ) -> Fixture {
+        let prefix = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        let (schemas, topics) = (TempDir::new().unwrap(), Vec::new());
+        let fixture = Fixture { prefix, schemas, topics, embedded, runtime, addresses };
         fixture.sql(&format!("CREATE SCHEMA \"{}\"", fixture.prefix));
         fixture
     }
@@ -172,6 +206,10 @@ impl Fixture {
 
     /// Creates a topic for a test that sends its own bytes.
     pub fn create_topic(&self, topic: &str, partitions: i32) {
+        if let Some((broker, _)) = &self.embedded {
+            let topic = Topic { name: topic.to_owned(), partitions, replication: 1 };
+            return broker.create_topic(&topic).unwrap();
+        }
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
@@ -488,6 +526,9 @@ impl Drop for Fixture {
             return;
         }
         self.sql(&format!("DROP SCHEMA \"{}\" CASCADE", self.prefix));
+        if self.embedded.is_some() {
+            return;
+        }
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         // topics that the test never needed are not there to delete

@@ -21,9 +21,7 @@ pub(super) enum Refusal {
     SubjectDeleted(String),
     #[error("Subject '{0}' was not deleted first before being permanently deleted")]
     SubjectNotDeleted(String),
-    #[error(
-        "Subject '{0}' Version {1} was soft deleted. Set permanent=true to delete permanently"
-    )]
+    #[error("Subject '{0}' Version {1} was soft deleted. Set permanent=true to delete permanently")]
     VersionDeleted(String, u32),
     #[error("Subject '{0}' Version {1} was not deleted first before being permanently deleted")]
     VersionNotDeleted(String, u32),

@@ -197,9 +197,8 @@ impl Store {
 
     /// The ids of the schemas that build on a version.
     pub(super) fn referenced_by(&self, subject: &str, version: u32) -> Vec<u32> {
-        let builds_on = |reference: &Reference| {
-            reference.subject == subject && reference.version == version
-        };
+        let builds_on =
+            |reference: &Reference| reference.subject == subject && reference.version == version;
         let known = self.schemas.iter().filter(|known| known.references.iter().any(builds_on));
         let is_live = |id: &u32| self.places(*id, false).is_ok_and(|places| !places.is_empty());
         known.map(|known| known.id).filter(is_live).collect()
@@ -311,8 +310,9 @@ impl Store {
                 continue;
             }
             let found = self.version(&subject, Which::Number(version), true);
-            let (_, found) = found
-                .map_err(|refusal| Refusal::InvalidSchema(format!("reference {name}: {refusal}")))?;
+            let (_, found) = found.map_err(|refusal| {
+                Refusal::InvalidSchema(format!("reference {name}: {refusal}"))
+            })?;
             others.push(found.text.clone());
             waiting.extend(found.references.iter().cloned());
         }
