@@ -1,6 +1,7 @@
 //! librdkafka's settings, each with its reason, and topics.
 
 mod ends;
+mod original;
 mod reach;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -18,6 +19,7 @@ use rdkafka::{
 
 pub(crate) use ends::Ends;
 pub use ends::TopicEnds;
+pub(crate) use original::send_with_its_time;
 
 use crate::{
     contract::{Contract, Topic},

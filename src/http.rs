@@ -80,27 +80,28 @@ pub struct Serving {
     task: JoinHandle<std::io::Result<()>>,
 }
 
-/// Serves the routes of a page at an address until `stop` is cancelled; port 0 is any that is free. An
-/// address that can't be had is an error at once.
+/// Serves the routes of a page at the first of the addresses that is free, until `stop` is cancelled;
+/// port 0 is any that is free. Where none can be had, that is an error at once.
 pub async fn serve(
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     routes: Router,
     stop: CancellationToken,
 ) -> anyhow::Result<Serving> {
-    let listening = listen(address, routes, stop).await;
-    let serving =
-        listening.with_context(|| format!("metrics and health can't be served at {address}"))?;
+    let serving = listen(addresses, routes, stop).await.with_context(|| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        format!("metrics and health can't be served at {}", addresses.join(" or "))
+    })?;
     tracing::info!("serving http://{}/metrics", serving.address);
     Ok(serving)
 }
 
-/// Answers at an address until `stop` is cancelled.
+/// Answers at the first of the addresses that is free until `stop` is cancelled.
 pub(crate) async fn listen(
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     routes: Router,
     stop: CancellationToken,
 ) -> std::io::Result<Serving> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(addresses).await?;
     let address = listener.local_addr()?;
     let server = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
     let task = tokio::spawn(server.into_future());
@@ -130,14 +131,14 @@ mod tests {
     /// Serves a route of the test's own, at any free port.
     async fn serving(stop: &CancellationToken) -> Serving {
         let routes = Router::new().route("/healthz", get(async || "ok\n"));
-        serve(([127, 0, 0, 1], 0).into(), routes, stop.clone()).await.unwrap()
+        serve(&[([127, 0, 0, 1], 0).into()], routes, stop.clone()).await.unwrap()
     }
 
     #[tokio::test]
     async fn an_address_that_is_taken_is_an_error_that_names_it() {
         let stop = CancellationToken::new();
         let serving = serving(&stop).await;
-        let again = serve(serving.address(), Router::new(), stop).await.unwrap_err();
+        let again = serve(&[serving.address()], Router::new(), stop).await.unwrap_err();
         let error = format!("{again:#}");
         let expected = format!("metrics and health can't be served at {}: ", serving.address());
         assert!(error.starts_with(&expected), "{error}");

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use rdkafka::{
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
@@ -18,7 +18,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::Broker,
+    broker::{Broker, send_with_its_time},
     contract::Contract,
     failure::Failure,
     metrics,
@@ -220,27 +220,15 @@ impl Outbox {
     }
 
     async fn send(&self, letter: &Letter) -> Result<(), KafkaError> {
-        // none is -1, and librdkafka takes 0 for now
-        let timestamp = letter.record_time.filter(|millis| *millis > 0);
-        match self.send_at(letter, timestamp).await {
-            // the dead-letter topic may have narrower bounds than the record's own had
-            Err(error)
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) =>
-            {
-                self.send_at(letter, None).await
-            }
-            sent => sent,
-        }
-    }
-
-    async fn send_at(&self, letter: &Letter, timestamp: Option<i64>) -> Result<(), KafkaError> {
-        let mut record = FutureRecord::<[u8], [u8]>::to(&self.contract.dead_letter_topic.name)
-            .headers(headers(&self.contract.stream, letter));
-        record.key = letter.key.as_deref();
-        record.payload = letter.payload.as_deref();
-        record.timestamp = timestamp;
-        let sent = self.publisher.producer.send(record, Timeout::Never).await;
-        sent.map(drop).map_err(|(error, _)| error)
+        let record = || {
+            let mut record = FutureRecord::<[u8], [u8]>::to(&self.contract.dead_letter_topic.name)
+                .headers(headers(&self.contract.stream, letter));
+            record.key = letter.key.as_deref();
+            record.payload = letter.payload.as_deref();
+            record
+        };
+        let producer = &self.publisher.producer;
+        send_with_its_time(producer, letter.record_time, Timeout::Never, record).await
     }
 }
 

@@ -16,6 +16,15 @@ use crate::{
     tables,
 };
 
+/// How it serves.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// How closed buckets are looked at.
+    pub analytics: AnalyticsOptions,
+    /// Of each aggregate, at most so many sets of dimensions are shown.
+    pub most_series: usize,
+}
+
 /// What looks at closed buckets, tells of alerts and shows both.
 pub struct Service {
     analytics: Analytics,
@@ -24,15 +33,15 @@ pub struct Service {
 }
 
 impl Service {
-    /// Over the contracts' tables. Of each aggregate, at most `most_series` sets of dimensions are shown.
+    /// Over the contracts' tables.
     pub async fn new(
         contracts: Vec<Contract>,
         broker: Broker,
         postgres: PgConnectOptions,
         notifier: Notifier,
-        options: AnalyticsOptions,
-        most_series: usize,
+        options: ServeOptions,
     ) -> anyhow::Result<Service> {
+        let ServeOptions { analytics: options, most_series } = options;
         tables::verify_migrated(&postgres).await?;
         let contracts = Arc::new(contracts);
         let topics = contracts.iter().map(|contract| contract.topic.name.clone()).collect();
@@ -48,11 +57,11 @@ impl Service {
         Ok((self.notifier.deliver_due().await?, looked))
     }
 
-    /// Shows at an address what there is, with what this process counts; [`run`](Listening::run) is to
-    /// follow.
+    /// Shows at the first of the addresses that is free what there is, with what this process counts;
+    /// [`run`](Listening::run) is to follow.
     pub async fn listen(
         self,
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         process: Process,
         stop: CancellationToken,
     ) -> anyhow::Result<Listening> {
@@ -62,7 +71,7 @@ impl Service {
             let database = database.clone();
             async move { database.render().await }
         });
-        let serving = http::serve(address, http::routes(page), stop.clone()).await?;
+        let serving = http::serve(addresses, http::routes(page), stop.clone()).await?;
         Ok(Listening { serving, analytics, notifier, stop })
     }
 }

@@ -4,14 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{audit::UNKNOWN, logging};
+use super::report;
 use crate::{
     aggregates::{Report, render, verify},
     config::{ConfigFile, ContractArgs, PostgresArgs},
 };
-
-/// Exit code: something differs.
-const DIFFERENCE: u8 = 1;
 
 /// Hold the aggregates against the rows that they are made of
 #[derive(Debug, Args)]
@@ -57,19 +54,8 @@ impl AggregatesArgs {
 
 impl VerifyArgs {
     async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
-        let report = match self.verify(file).await {
-            Ok(report) => report,
-            Err(error) => {
-                logging::error(&error);
-                return Ok(ExitCode::from(UNKNOWN));
-            }
-        };
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
-        } else {
-            println!("{}", render(&report));
-        }
-        Ok(if report.equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENCE) })
+        let report = self.verify(file).await;
+        report::end(report, self.json, render, |report| report.equal)
     }
 
     async fn verify(&self, file: &ConfigFile) -> anyhow::Result<Report> {

@@ -5,19 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{
-    logging,
+    report,
     stats::{Look, LookArgs},
 };
 use crate::{
     audit::{AuditOptions, Report, accept_gaps, audit, render},
     config::ConfigFile,
 };
-
-/// Exit code: something is missing.
-const GAP: u8 = 1;
-
-/// Exit code: it could not be found out. A wrong command line has the same.
-pub(super) const UNKNOWN: u8 = 2;
 
 /// Prove that nothing was lost, or name what is missing
 ///
@@ -50,19 +44,8 @@ pub(super) struct AuditArgs {
 
 impl AuditArgs {
     pub(super) async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
-        let report = match self.audit(file).await {
-            Ok(report) => report,
-            Err(error) => {
-                logging::error(&error);
-                return Ok(ExitCode::from(UNKNOWN));
-            }
-        };
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
-        } else {
-            println!("{}", render(&report));
-        }
-        Ok(if report.complete { ExitCode::SUCCESS } else { ExitCode::from(GAP) })
+        let report = self.audit(file).await;
+        report::end(report, self.json, render, |report| report.complete)
     }
 
     async fn audit(&self, file: &ConfigFile) -> anyhow::Result<Report> {

@@ -188,7 +188,7 @@ impl ConsumeArgs {
 
 async fn serve(address: SocketAddr, done: &CancellationToken) -> anyhow::Result<Serving> {
     let process = metrics::install(&[metrics::PROCESS, metrics::CONSUME])?;
-    http::serve(address, http::routes(Page::new(process)), done.clone()).await
+    http::serve(&[address], http::routes(Page::new(process)), done.clone()).await
 }
 
 #[cfg(test)]

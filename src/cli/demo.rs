@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::logging;
 use crate::{
     config::{ConfigFile, ContractArgs, seconds},
-    demo::{DemoOptions, demo},
+    demo::{DemoOptions, View, demo},
 };
 
 /// Exit code: the audit found something missing, as that of `audit`.
@@ -19,8 +19,8 @@ const GAP: u8 = 1;
 ///
 /// Starts a broker, a schema registry and a database of its own, produces all streams with some events
 /// sent twice, invalid or corrupt, lands them, makes metrics and alerts of them, and audits the result.
-/// Ctrl-C ends it early, audit included. Nothing is left behind. The exit code is 0 if nothing is
-/// missing, and 1 if something is or it could not be run.
+/// Ctrl-C ends it early, audit included; once more, and it ends at once. Nothing is left behind. The exit code is 0 if nothing is
+/// missing, and 1 if something is, or it could not be run.
 ///
 /// The broker is librdkafka's mock cluster: one node, in memory, which keeps the last 5 MiB of each
 /// partition and drops older records, and creates no topics. The registry has Confluent's calls for
@@ -33,10 +33,10 @@ pub(super) struct DemoArgs {
     #[arg(long = "stream", value_name = "STREAM")]
     streams: Vec<String>,
 
-    /// Send so many events a second of each stream
-    #[arg(long, default_value_t = 200, value_name = "NUMBER")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=5_000))]
-    rate: u32,
+    /// Send so many events a second of each stream, up to 1000
+    #[arg(long, default_value_t = 200.0, value_name = "NUMBER")]
+    #[arg(value_parser = rate)]
+    rate: f64,
 
     /// Send for so long, from 1s to 1h
     #[arg(long, default_value = "8s", value_name = "TIME", value_parser = duration)]
@@ -69,7 +69,7 @@ impl DemoArgs {
         stop: CancellationToken,
     ) -> anyhow::Result<ExitCode> {
         let options = DemoOptions {
-            rate: f64::from(self.rate),
+            rate: self.rate,
             duration: self.duration,
             listen: self.listen,
             postgres_programs: self.postgres_programs,
@@ -78,9 +78,17 @@ impl DemoArgs {
         };
         let bar = ProgressBar::new_spinner();
         logging::log_above(&bar);
+        let view = View::new(bar, logging::is_for_people(), self.duration);
         let read = || self.contracts.read(file, &self.streams);
-        let complete = demo(read, options, bar, stop).await?;
+        let complete = demo(read, options, view, stop).await?;
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(GAP) })
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= 1_000.0 => Ok(rate),
+        _ => Err("expected a number of events a second, above 0 and up to 1000".to_owned()),
     }
 }
 

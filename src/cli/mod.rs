@@ -10,6 +10,7 @@ mod logging;
 mod migrate;
 mod produce;
 mod register;
+mod report;
 mod rules;
 mod serve;
 mod stats;

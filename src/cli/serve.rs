@@ -14,7 +14,7 @@ use crate::{
     metrics,
     notify::{AlertTopic, Delivered, Notifier, Webhook},
     secret::Secret,
-    serve::Service,
+    serve::{ServeOptions, Service},
 };
 
 /// Make metrics and alerts of what has landed, and serve them
@@ -124,15 +124,15 @@ impl ServeArgs {
             targets: notifier.targets(),
         };
         let most_series = usize::try_from(self.most_series).unwrap_or(usize::MAX);
-        let service =
-            Service::new(contracts, broker, postgres, notifier, options, most_series).await?;
+        let options = ServeOptions { analytics: options, most_series };
+        let service = Service::new(contracts, broker, postgres, notifier, options).await?;
         if self.once {
             let (Delivered { delivered, failed, refused }, looked) = service.run_once().await?;
             println!("{delivered} told of alerts, {failed} still to be told, {refused} refused");
             return looked.map(|()| ExitCode::SUCCESS);
         }
         let process = metrics::install(&[metrics::PROCESS, metrics::SERVE])?;
-        service.listen(self.listen, process, stop).await?.run().await;
+        service.listen(&[self.listen], process, stop).await?.run().await;
         Ok(ExitCode::SUCCESS)
     }
 

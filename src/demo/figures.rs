@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use sqlx::{PgConnection, postgres::PgConnectOptions};
 
 use crate::sql::{connect, unreadable};
@@ -36,20 +37,19 @@ impl Snapshot {
 }
 
 /// Reads them again and again.
-pub(super) struct Figures {
-    connection: PgConnection,
-    last: Snapshot,
-}
+pub(super) struct Figures(PgConnection);
 
 impl Figures {
     pub(super) async fn connect(postgres: &PgConnectOptions) -> anyhow::Result<Figures> {
-        Ok(Figures { connection: connect(postgres).await?, last: Snapshot::default() })
+        Ok(Figures(connect(postgres).await?))
     }
 
     /// Those of this moment.
-    pub(super) async fn read(&mut self) -> anyhow::Result<&Snapshot> {
-        self.last = snapshot(&mut self.connection).await.map_err(unreadable)?;
-        Ok(&self.last)
+    pub(super) async fn read(&mut self) -> anyhow::Result<Snapshot> {
+        snapshot(&mut self.0)
+            .await
+            .map_err(unreadable)
+            .context("the private Postgres can't be asked what has landed")
     }
 }
 

@@ -7,38 +7,42 @@
 //!
 //! 1. [`demo`]: the play, from the first record to the audit
 //! 2. `services`: what it runs on
-//! 3. `figures`: what has come of it so far
-//! 4. `view`, `summary`: what a person sees meanwhile, and at the end
+//! 3. `consumer`: the pipeline, in a task
+//! 4. `figures`: what has come of it so far
+//! 5. `view`, `summary`: what a person sees meanwhile, and at the end
 
+mod consumer;
 mod figures;
 mod services;
 mod summary;
 mod view;
 
+pub use view::View;
+
 use std::{
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use indicatif::ProgressBar;
-use tokio::task::{JoinHandle, JoinSet};
+use anyhow::{Context, anyhow, bail};
+use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use self::{figures::Figures, services::Services, summary::Summary, view::View};
+use self::{consumer::Consumer, figures::Figures, services::Services, summary::Summary};
 use crate::{
     analytics::AnalyticsOptions,
     audit::{AuditOptions, Report, audit},
-    consume::{ConsumeOptions, StreamReport, consume},
+    consume::ConsumeOptions,
     contract::Contract,
     metrics,
     notify::{AlertTopic, Notifier},
     produce::{ProduceOptions, Produced, Share, Source, produce},
     register::register,
     registry::SubjectStrategy,
-    serve::{Listening, Service},
+    serve::{Listening, ServeOptions, Service},
     tables,
     wire::SchemaId,
 };
@@ -85,24 +89,42 @@ pub struct DemoOptions {
 }
 
 /// Plays it until its time is over or `stop` is cancelled; says whether nothing was lost. `read` reads
-/// the contracts of the streams that take part; what a person sees meanwhile is drawn as `bar`.
+/// the contracts of the streams that take part; `view` shows what has come of it meanwhile.
 ///
 /// However it ends, nothing of it is left behind, but for a database that is to be kept.
 pub async fn demo(
     read: impl Fn() -> anyhow::Result<Vec<Contract>>,
     options: DemoOptions,
-    bar: ProgressBar,
+    mut view: View,
     stop: CancellationToken,
 ) -> anyhow::Result<bool> {
     let contracts: Vec<Arc<Contract>> = read()?.into_iter().map(Arc::new).collect();
-    let mut view = View::new(bar, &contracts, options.duration);
     view.say("starting Kafka, the schema registry and Postgres");
-    let services = Services::start(&contracts, &options).await?;
-    let play = Play { services: &services, contracts: &contracts, options: &options };
-    let complete = play.run(&read, &mut view, &stop).await;
+    let services = tokio::select! {
+        services = Services::start(&contracts, &options) => services,
+        () = stop.cancelled() => Err(anyhow!(NOTHING_SENT)),
+    };
+    let played = match &services {
+        Ok(services) => {
+            let play = Play { services, contracts: &contracts, options: &options };
+            play.run(&read, &mut view, &stop).await
+        }
+        Err(_) => Ok(false),
+    };
     view.end();
-    services.end(options.keep)?;
-    complete
+    let kept = services.map(|services| summary::kept(&services, &options))?;
+    if let Some(kept) = kept {
+        say(&kept);
+    }
+    played
+}
+
+/// That it was ended before there was anything to audit.
+const NOTHING_SENT: &str = "stopped before anything was sent";
+
+/// To standard output, where somebody may have stopped listening.
+fn say(text: &str) {
+    _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// One play.
@@ -155,7 +177,7 @@ impl Play<'_> {
         let mut producers = self.produce(ids, stop);
         let mut sent = Vec::new();
         while !producers.is_empty() {
-            view.show(figures.read().await?, started.elapsed());
+            view.show(&figures.read().await?, started.elapsed(), stop.is_cancelled());
             consumer.unless_ended().await?;
             tokio::time::sleep(LOOK).await;
             while let Some(produced) = producers.try_join_next() {
@@ -164,11 +186,14 @@ impl Play<'_> {
         }
         let took = started.elapsed();
         let delivered: u64 = sent.iter().map(|(_, produced)| produced.delivered).sum();
+        if delivered == 0 {
+            bail!(NOTHING_SENT);
+        }
         let mut moved = Instant::now();
         let (mut before, mut landed_at) = (0, None);
         while moved.elapsed() < STANDSTILL {
             let now = figures.read().await?;
-            view.show(now, started.elapsed());
+            view.show(&now, started.elapsed(), stop.is_cancelled());
             if now.seen() == delivered && now.unpublished == 0 {
                 let landed_at: Instant = *landed_at.get_or_insert_with(Instant::now);
                 if landed_at.elapsed() >= LAST_ALERTS {
@@ -195,13 +220,11 @@ impl Play<'_> {
         let Landed { sent, took, mut figures } = landed;
         view.say("auditing");
         let audited = self.audit(&read()?).await?;
-        let summary =
-            Summary { sent: &sent, took, figures: figures.read().await?, audit: &audited };
+        let figures = figures.read().await?;
         view.end();
-        println!("{}", summary.render());
+        say(&Summary { sent: &sent, took, figures: &figures, audit: &audited }.render());
         let stream = self.contracts.first().map_or("", |contract| &contract.stream);
-        let console = view.address();
-        println!("{}", summary::next_steps(self.services, self.options, console, stream)?);
+        say(&summary::next_steps(self.services, self.options.hold, view.address(), stream)?);
         if self.options.hold && !stop.is_cancelled() {
             let mut consumer = Consumer::start(self.services, read()?);
             let ended = tokio::select! {
@@ -244,13 +267,12 @@ impl Play<'_> {
             targets: notifier.targets(),
         };
         let process = metrics::install(&[metrics::PROCESS, metrics::CONSUME, metrics::SERVE])?;
-        let service =
-            Service::new(contracts, broker, postgres, notifier, options, MOST_SERIES).await?;
-        let address = match self.options.listen {
-            Some(address) => address,
-            None => free_address().await,
-        };
-        service.listen(address, process, stop.clone()).await
+        let options = ServeOptions { analytics: options, most_series: MOST_SERIES };
+        let service = Service::new(contracts, broker, postgres, notifier, options).await?;
+        // the usual place, or any if somebody is there
+        let usual = [CONSOLE, 0].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let wanted = self.options.listen.map_or(usual.to_vec(), |address| vec![address]);
+        service.listen(&wanted, process, stop.clone()).await
     }
 
     fn produce(
@@ -300,56 +322,4 @@ struct Landed {
     sent: Vec<(String, Produced)>,
     took: Duration,
     figures: Figures,
-}
-
-/// The pipeline, in a task.
-struct Consumer {
-    stop: CancellationToken,
-    task: Option<JoinHandle<anyhow::Result<Vec<StreamReport>>>>,
-}
-
-impl Consumer {
-    fn start(services: &Services, contracts: Vec<Contract>) -> Consumer {
-        let (broker, registry) = (services.broker_client(), services.registry_client());
-        let (postgres, stop) = (services.postgres.options(), CancellationToken::new());
-        let stopping = stop.clone();
-        let task = tokio::spawn(async move {
-            let options = ConsumeOptions::default();
-            consume(contracts, broker?, registry?, postgres, options, stopping).await
-        });
-        Consumer { stop, task: Some(task) }
-    }
-
-    /// An error if it has ended, which it does not do by itself.
-    async fn unless_ended(&mut self) -> anyhow::Result<()> {
-        let has_ended = self.task.as_ref().is_none_or(JoinHandle::is_finished);
-        if has_ended { self.until_ended().await } else { Ok(()) }
-    }
-
-    async fn until_ended(&mut self) -> anyhow::Result<()> {
-        self.join().await?;
-        bail!("the consumer has ended")
-    }
-
-    /// Ends it in order.
-    async fn end(mut self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        self.join().await
-    }
-
-    async fn join(&mut self) -> anyhow::Result<()> {
-        let Some(task) = &mut self.task else { return Ok(()) };
-        let ended = task.await;
-        self.task = None;
-        ended.context("the consumer panicked")?.map(drop)
-    }
-}
-
-/// Where a console is looked for, or a port that is free if somebody is there.
-async fn free_address() -> SocketAddr {
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, CONSOLE));
-    match tokio::net::TcpListener::bind(usual).await {
-        Ok(_) => usual,
-        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-    }
 }

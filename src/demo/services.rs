@@ -29,7 +29,8 @@ impl Services {
         Ok(Services {
             broker: EmbeddedBroker::start(topics.chain([&alerts]))?,
             registry: EmbeddedRegistry::start().await?,
-            postgres: PrivatePostgres::start(options.postgres_programs.as_deref()).await?,
+            postgres: PrivatePostgres::start(options.postgres_programs.as_deref(), options.keep)
+                .await?,
         })
     }
 
@@ -57,10 +58,5 @@ impl Services {
             ("SCHEMA_REGISTRY_URL", self.registry.url()),
             ("DATABASE_URL", self.postgres.url()),
         ])
-    }
-
-    /// Ends them; the database's folder stays if it is to be kept.
-    pub(super) fn end(self, keep: bool) -> anyhow::Result<()> {
-        self.postgres.end(keep)
     }
 }

@@ -60,42 +60,47 @@ impl Summary<'_> {
 /// Three commands to try next, and where the console is.
 pub(super) fn next_steps(
     services: &Services,
-    options: &DemoOptions,
+    hold: bool,
     console: Option<SocketAddr>,
     stream: &str,
 ) -> anyhow::Result<String> {
-    let program = std::env::args().next().unwrap_or_else(|| "sluicegate".to_owned());
+    let program = program();
     let console = console.map(|address| format!("http://{address}/metrics")).unwrap_or_default();
-    let database = services.postgres.url();
-    if options.hold {
-        let settings: String = services
-            .settings()?
-            .iter()
-            .map(|(name, value)| format!("export {name}='{value}'\n"))
-            .collect();
+    if !hold {
         return Ok(format!(
-            "\nAll of it stays up until Ctrl-C; the console is {console}. In another terminal:\n\n\
-             {settings}\
-             {program} dlq list\n\
-             {program} produce {stream} --count 1000\n\
-             psql \"$DATABASE_URL\" -c 'SELECT * FROM alerts'"
+            "\nTry next:\n  {program} demo --hold\n    \
+             the same, and all of it stays up to be looked at: dead letters, psql,\n    \
+             and the console, which was {console}\n  \
+             {program} demo --stream {stream} --rate 1000 --duration 1m\n    more of one system\n  \
+             make up && make produce && make consume\n    the same on real services"
         ));
     }
-    let first = if options.keep {
-        format!(
-            "{} && psql '{database}'\n    the database, which is kept in {}",
-            services.postgres.start_again(),
-            services.postgres.folder().display()
-        )
-    } else {
-        format!(
-            "{program} demo --hold\n    the same, and all of it stays up to be looked at: dead letters, \
-             psql,\n    and the console, which was {console}"
-        )
-    };
+    let settings = services.settings()?;
+    let settings: String =
+        settings.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
     Ok(format!(
-        "\nTry next:\n  {first}\n  \
-         {program} demo --stream traffic --rate 1000 --duration 1m\n    more of one system\n  \
-         make up && make produce && make consume\n    the same on real services"
+        "\nAll of it stays up until Ctrl-C; the console is {console}. In another terminal:\n\n\
+         {settings}\
+         {program} dlq list\n\
+         {program} produce {stream} --count 1000\n\
+         psql \"$DATABASE_URL\" -c 'SELECT * FROM alerts'"
     ))
+}
+
+/// Where the database is that is kept, if it is, and how to start it again.
+pub(super) fn kept(services: &Services, options: &DemoOptions) -> Option<String> {
+    let postgres = &services.postgres;
+    options.keep.then(|| {
+        format!(
+            "\nThe database is kept in {}; to start it again and look:\n\n{}\npsql '{}'",
+            postgres.folder().display(),
+            postgres.start_again(),
+            postgres.url()
+        )
+    })
+}
+
+/// The program, as it was called.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "sluicegate".to_owned())
 }

@@ -3,16 +3,15 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io::Write as _,
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::figures::Snapshot;
-use crate::contract::Contract;
+use super::figures::{Snapshot, StreamFigures};
 
 /// How often a line is said where there is no screen.
 const SAY_EVERY: Duration = Duration::from_secs(2);
@@ -20,13 +19,18 @@ const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Over how many looks a rate is taken.
 const LOOKS: usize = 8;
 
+/// What is said once it was told to stop.
+const STOPPING: &str =
+    "\nstopping: what was sent still lands and is audited; once more to stop at once";
+
 /// How many reasons of dead letters are shown.
 const MOST_REASONS: usize = 6;
 
 /// The screen.
-pub(super) struct View {
+pub struct View {
     bar: ProgressBar,
-    streams: Vec<String>,
+    /// Whether lines are said where the bar can't be seen.
+    lines: bool,
     duration: Duration,
     address: Option<SocketAddr>,
     /// What had been seen of each stream at the last looks.
@@ -35,24 +39,19 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(bar: ProgressBar, contracts: &[Arc<Contract>], duration: Duration) -> View {
+    /// Draws on a terminal as `bar`, for a run of about this duration; says `lines` where there is none.
+    pub fn new(bar: ProgressBar, lines: bool, duration: Duration) -> View {
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        View {
-            bar,
-            streams: contracts.iter().map(|contract| contract.stream.clone()).collect(),
-            duration,
-            address: None,
-            looks: VecDeque::new(),
-            said: None,
-        }
+        let (address, looks, said) = (None, VecDeque::new(), None);
+        View { bar, lines, duration, address, looks, said }
     }
 
     /// Says what is being done, where there is nothing to count yet.
     pub(super) fn say(&mut self, what: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{what}");
+            self.line(what);
         } else {
             self.bar.set_message(what.to_owned());
             self.bar.tick();
@@ -69,22 +68,28 @@ impl View {
         self.address
     }
 
-    /// Shows what has come of it.
-    pub(super) fn show(&mut self, now: &Snapshot, elapsed: Duration) {
+    /// Shows what has come of it; and that it ends, if it was told to stop.
+    pub(super) fn show(&mut self, now: &Snapshot, elapsed: Duration, stopping: bool) {
         let seen = now.streams.iter().map(|(stream, figures)| (stream.clone(), figures.seen));
         self.looks.push_back((Instant::now(), seen.collect()));
         if self.looks.len() > LOOKS {
             self.looks.pop_front();
         }
-        if self.bar.is_hidden() {
-            if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-                self.said = Some(Instant::now());
-                eprintln!("{}", self.line(now, elapsed));
-            }
-            return;
+        let stopping = if stopping { STOPPING } else { "" };
+        if !self.bar.is_hidden() {
+            self.bar.set_message(self.screen(now, elapsed) + stopping);
+            self.bar.tick();
+        } else if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            self.line(&(self.sentence(now, elapsed) + stopping));
         }
-        self.bar.set_message(self.screen(now, elapsed));
-        self.bar.tick();
+    }
+
+    /// On standard error, where somebody may have stopped listening.
+    fn line(&self, line: &str) {
+        if self.lines {
+            _ = writeln!(std::io::stderr(), "{line}");
+        }
     }
 
     /// Takes the screen away.
@@ -92,11 +97,9 @@ impl View {
         self.bar.finish_and_clear();
     }
 
-    fn line(&self, now: &Snapshot, elapsed: Duration) -> String {
-        let sum = |of: fn(&super::figures::StreamFigures) -> i64| -> i64 {
-            now.streams.values().map(of).sum()
-        };
-        let rate: f64 = self.streams.iter().map(|stream| self.rate(stream)).sum();
+    fn sentence(&self, now: &Snapshot, elapsed: Duration) -> String {
+        let sum = |of: fn(&StreamFigures) -> i64| -> i64 { now.streams.values().map(of).sum() };
+        let rate: f64 = now.streams.keys().map(|stream| self.rate(stream)).sum();
         let opened: i64 = now.alerts.iter().map(|(_, opened, _)| opened).sum();
         format!(
             "{:.0} s: {rate:.0} events/s, {} landed, {} duplicates, {} dead letters, {opened} alerts",
@@ -111,8 +114,7 @@ impl View {
         let elapsed = elapsed.min(self.duration).as_secs_f64();
         let console = self.address.map(|address| format!("  http://{address}/metrics"));
         let mut table = table(["stream", "events/s", "landed", "duplicates", "dead letters"]);
-        for stream in &self.streams {
-            let figures = now.streams.get(stream).copied().unwrap_or_default();
+        for (stream, figures) in &now.streams {
             table.add_row([
                 stream.clone(),
                 format!("{:.0}", self.rate(stream)),
@@ -154,16 +156,21 @@ pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// Dead letters by reason and alerts by name, a line each.
+/// Dead letters by reason and alerts by name, a line each; nothing of what there is none of.
 pub(super) fn dead_letters_and_alerts(now: &Snapshot) -> String {
+    let mut lines = Vec::new();
+    if !now.reasons.is_empty() {
+        lines.push("dead letters by reason".to_owned());
+    }
     let shown = now.reasons.iter().take(MOST_REASONS);
-    let mut lines: Vec<String> = vec!["dead letters by reason".to_owned()];
     lines.extend(shown.map(|(reason, count)| format!("  {count:>6}  {reason}")));
     if let Some(rest) = now.reasons.get(MOST_REASONS..).filter(|rest| !rest.is_empty()) {
         let count: i64 = rest.iter().map(|(_, count)| count).sum();
         lines.push(format!("  {count:>6}  {} other reasons", rest.len()));
     }
-    lines.push("alerts opened, and resolved of them".to_owned());
+    if !now.alerts.is_empty() {
+        lines.push("alerts opened, and resolved of them".to_owned());
+    }
     let alerts = now.alerts.iter();
     lines.extend(
         alerts.map(|(name, opened, resolved)| format!("  {opened:>6} {resolved:>6}  {name}")),

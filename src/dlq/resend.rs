@@ -10,13 +10,17 @@ use rdkafka::{
     error::KafkaError,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
-    types::RDKafkaErrorCode,
     util::Timeout,
 };
 use sqlx::{Connection, PgConnection, QueryBuilder};
 
 use super::{Filter, Letter, deeds};
-use crate::{broker::Broker, contract::Contract, sink::headers_from_json, sql::unreadable};
+use crate::{
+    broker::{Broker, send_with_its_time},
+    contract::Contract,
+    sink::headers_from_json,
+    sql::unreadable,
+};
 
 /// How many are under way at once.
 const BATCH: i64 = 500;
@@ -105,32 +109,16 @@ async fn take(
 
 /// To the partition that it was on, where that is the topic's, so that what follows it follows it still.
 async fn send(producer: &FutureProducer, topic: &str, letter: &Letter) -> Result<(), KafkaError> {
-    // librdkafka takes 0 for now
-    let timestamp = letter.record_time.filter(|millis| *millis > 0);
-    match send_at(producer, topic, letter, timestamp).await {
-        // a topic may refuse what is old
-        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) => {
-            send_at(producer, topic, letter, None).await
+    let record = || {
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in headers_from_json(&letter.headers) {
+            headers = headers.insert(Header { key: &key, value: value.as_deref() });
         }
-        sent => sent,
-    }
-}
-
-async fn send_at(
-    producer: &FutureProducer,
-    topic: &str,
-    letter: &Letter,
-    timestamp: Option<i64>,
-) -> Result<(), KafkaError> {
-    let mut headers = OwnedHeaders::new();
-    for (key, value) in headers_from_json(&letter.headers) {
-        headers = headers.insert(Header { key: &key, value: value.as_deref() });
-    }
-    let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
-    record.key = letter.key.as_deref();
-    record.payload = letter.payload.as_deref();
-    record.partition = (letter.topic == topic).then_some(letter.partition);
-    record.timestamp = timestamp;
-    let sent = producer.send(record, Timeout::After(ACKNOWLEDGED)).await;
-    sent.map(drop).map_err(|(error, _)| error)
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+        record.key = letter.key.as_deref();
+        record.payload = letter.payload.as_deref();
+        record.partition = (letter.topic == topic).then_some(letter.partition);
+        record
+    };
+    send_with_its_time(producer, letter.record_time, Timeout::After(ACKNOWLEDGED), record).await
 }

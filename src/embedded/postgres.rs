@@ -5,18 +5,29 @@
 //! is so however we end.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::{fs::chown, process::CommandExt},
+    ffi::OsString,
+    fs::Permissions,
+    io::{BufRead as _, BufReader},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
 };
 
 use anyhow::{Context, anyhow, bail};
 use nix::unistd::{User, geteuid};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 /// What the shell does.
 const SCRIPT: &str = include_str!("postgres.sh");
+
+/// How long the path of a temporary folder may be: a socket's has at most 103 bytes on some systems.
+const LONGEST_PATH: usize = 60;
+
+/// The oldest version that will do.
+const OLDEST: u32 = 15;
 
 /// Its user and its database.
 const USER: &str = "sluicegate";
@@ -38,13 +49,14 @@ const PLACES: [&str; 5] = [
     "/usr/local/pgsql/bin",
 ];
 
-/// A cluster that runs until it is ended or dropped.
+/// A cluster that runs until it is dropped.
 #[derive(Debug)]
 pub struct PrivatePostgres {
     folder: PathBuf,
     programs: PathBuf,
     /// Whom it runs as, where that is not us.
     user: Option<String>,
+    keep: bool,
     shell: Child,
     /// Until this is closed.
     alive: Option<ChildStdin>,
@@ -52,36 +64,50 @@ pub struct PrivatePostgres {
 
 impl PrivatePostgres {
     /// Makes a cluster and starts it, with the newest programs that are found, or those in a folder.
-    /// Root's runs as the user `postgres`, or as `nobody` where there is none.
-    pub async fn start(programs: Option<&Path>) -> anyhow::Result<PrivatePostgres> {
+    /// Root's runs as the user `postgres`, or as `nobody` where there is none. Its folder stays when it
+    /// has ended if it is to be kept.
+    pub async fn start(programs: Option<&Path>, keep: bool) -> anyhow::Result<PrivatePostgres> {
         let programs = match programs {
             Some(folder) if has_programs(folder) => folder.to_owned(),
             Some(folder) => bail!("{} does not have {PROGRAMS:?}; {INSTALL}", folder.display()),
             None => find_programs()?,
         };
+        let user = if geteuid().is_root() { Some(unprivileged()?) } else { None };
+        // nobody else gets in: whoever reaches the socket may do all that the user may
         let folder = tempfile::Builder::new()
             .prefix("sluicegate-demo-")
-            .tempdir()
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(temporary_folder())
             .context("no temporary folder can be made")?;
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(SCRIPT).arg("sluicegate-postgres").args([&*programs, folder.path()]);
+        shell.arg(if keep { "keep" } else { "" });
         // not in our group: Ctrl-C is for us, who say when it ends
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         shell.current_dir(folder.path());
-        let user = if geteuid().is_root() { Some(unprivileged()?) } else { None };
+        // what is said there is of another database
+        let of_postgres = |name: &OsString| name.to_string_lossy().starts_with("PG");
+        std::env::vars_os()
+            .map(|(name, _)| name)
+            .filter(of_postgres)
+            .for_each(|name| _ = shell.env_remove(name));
         if let Some(user) = &user {
             chown(folder.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))
                 .context("the temporary folder can't be given to another user")?;
             shell.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
-        let mut shell = shell.spawn().context("no shell can be started for Postgres")?;
+        let user = user.map(|user| user.name);
+        let mut shell = shell.spawn().with_context(|| {
+            let (folder, user) = (folder.path().display(), user.as_deref().unwrap_or("us"));
+            format!("no shell can be started in {folder} for Postgres as {user}; set TMPDIR")
+        })?;
         let (alive, said) = (shell.stdin.take(), shell.stdout.take());
         // what fails from here on ends it
-        let (folder, user) = (folder.keep(), user.map(|user| user.name));
-        let postgres = PrivatePostgres { folder, programs, user, shell, alive };
+        let folder = folder.keep();
+        let postgres = PrivatePostgres { folder, programs, user, keep, shell, alive };
         let first_line = move || said.and_then(|said| BufReader::new(said).lines().next());
         let first_line = tokio::task::spawn_blocking(first_line).await?.transpose()?;
-        if first_line.as_deref() != Some("started") {
+        if first_line.as_deref() != Some("1") {
             let log = std::fs::read_to_string(postgres.folder.join("log")).unwrap_or_default();
             bail!("the private Postgres does not start: {}", log.trim());
         }
@@ -90,12 +116,16 @@ impl PrivatePostgres {
 
     /// How to connect.
     pub fn options(&self) -> PgConnectOptions {
-        PgConnectOptions::new().socket(&self.folder).username(USER).database(DATABASE).port(5432)
+        // the environment may say something else, of another database
+        let options = PgConnectOptions::new().socket(&self.folder).port(5432);
+        let options = options.username(USER).database(DATABASE).ssl_mode(PgSslMode::Disable);
+        options.options([("search_path", "public")])
     }
 
     /// Where it is, as DATABASE_URL has it, for our programs and for `psql`.
     pub fn url(&self) -> String {
-        format!("postgres://{USER}@localhost/{DATABASE}?host={}", self.folder.display())
+        let folder = self.folder.display();
+        format!("postgres://{USER}@localhost:5432/{DATABASE}?sslmode=disable&host={folder}")
     }
 
     /// The folder that it works in.
@@ -110,35 +140,28 @@ impl PrivatePostgres {
         let become_user = become_user.unwrap_or_default();
         format!("{become_user}{programs}/pg_ctl -D {folder}/data -l {folder}/log start")
     }
+}
 
-    /// Ends it, and deletes its folder unless that is to be kept; returns once that is done.
-    pub fn end(mut self, keep: bool) -> anyhow::Result<()> {
-        if keep && let Some(alive) = &mut self.alive {
-            alive.write_all(b"keep\n").context("the private Postgres is gone")?;
-        }
-        self.close(keep);
-        if !keep && self.folder.exists() {
-            bail!("{} can't be deleted; delete it", self.folder.display());
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, keep: bool) {
+/// Returns once it has ended, and its folder is gone unless it is to be kept.
+impl Drop for PrivatePostgres {
+    fn drop(&mut self) {
         drop(self.alive.take());
         _ = self.shell.wait();
         // the folder that it is in may not be its user's
-        if !keep && self.folder.exists() {
+        if !self.keep && self.folder.exists() {
             _ = std::fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-impl Drop for PrivatePostgres {
-    fn drop(&mut self) {
-        if self.alive.is_some() {
-            self.close(false);
-        }
-    }
+/// Where the folder is made: where temporary ones are, unless a socket in it, or the settings, can't have
+/// such a path.
+fn temporary_folder() -> PathBuf {
+    let usual = std::env::temp_dir();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    let fits =
+        usual.as_os_str().len() <= LONGEST_PATH && usual.to_string_lossy().bytes().all(plain);
+    if fits { usual } else { PathBuf::from("/tmp") }
 }
 
 /// Whom the server runs as where we are root, which it refuses to be.
@@ -151,13 +174,14 @@ fn unprivileged() -> anyhow::Result<User> {
     bail!("Postgres does not run as root, and there is neither a user \"postgres\" nor \"nobody\"")
 }
 
-/// The folder of `initdb` and `postgres`: that of the path, or the newest version's.
+/// The folder of the programs: that of the path, or the newest version's.
 fn find_programs() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find(|folder| has_programs(folder));
-    on_path
-        .or_else(newest_installed)
-        .ok_or_else(|| anyhow!("no Postgres server is installed; {INSTALL}"))
+    let found = on_path.or_else(newest_installed);
+    found.ok_or_else(|| {
+        anyhow!("no Postgres server of version {OLDEST} or later is installed; {INSTALL}")
+    })
 }
 
 fn newest_installed() -> Option<PathBuf> {
@@ -176,14 +200,24 @@ fn matching(place: &str) -> Vec<PathBuf> {
     matching.map(|name| PathBuf::from(format!("{parent}/{name}{after}"))).collect()
 }
 
+/// Whether they are there, and not too old.
 fn has_programs(folder: &Path) -> bool {
-    PROGRAMS.iter().all(|name| folder.join(name).is_file())
+    let is_there = PROGRAMS.iter().all(|name| folder.join(name).is_file());
+    let version = || Command::new(folder.join("postgres")).arg("--version").output();
+    is_there
+        && version().is_ok_and(|output| number(&String::from_utf8_lossy(&output.stdout)) >= OLDEST)
 }
 
-/// The number in a folder's path.
+/// The version that a folder of one is named after.
 fn version(folder: &Path) -> u32 {
-    let digits: String = folder.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
-    digits.parse().unwrap_or_default()
+    let names = folder.components().map(|name| number(&name.as_os_str().to_string_lossy()));
+    names.max().unwrap_or_default()
+}
+
+/// The first number in a text, up to what is no digit; 0 where there is none.
+fn number(text: &str) -> u32 {
+    let digits = text.chars().skip_while(|character| !character.is_ascii_digit());
+    digits.take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -192,12 +226,24 @@ mod tests {
 
     #[test]
     fn the_newest_version_is_the_largest_number_not_the_last_name() {
-        let newest = |names: [&str; 2]| {
-            let all = names.map(|name| PathBuf::from(format!("/usr/lib/postgresql/{name}/bin")));
+        let newest = |names: [&str; 3]| {
+            let all = names.map(|name| PathBuf::from(format!("{name}/bin")));
             all.into_iter().max_by_key(|folder| version(folder)).unwrap()
         };
-        assert_eq!(newest(["9", "15"]), Path::new("/usr/lib/postgresql/15/bin"));
-        assert_eq!(newest(["17", "16"]), Path::new("/usr/lib/postgresql/17/bin"));
+        let debian = ["9.6", "15", "17"].map(|name| format!("/usr/lib/postgresql/{name}"));
+        assert_eq!(
+            newest(debian.each_ref().map(|name| &**name)),
+            Path::new("/usr/lib/postgresql/17/bin")
+        );
+        let homebrew = ["opt/postgresql@9.6", "opt/postgresql@16", "opt/postgresql"];
+        assert_eq!(newest(homebrew), Path::new("opt/postgresql@16/bin"));
+    }
+
+    #[test]
+    fn a_version_is_read_from_what_postgres_says() {
+        assert_eq!(number("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), 15);
+        assert_eq!(number("postgres (PostgreSQL) 18beta1"), 18);
+        assert_eq!(number("nothing"), 0);
     }
 
     #[test]

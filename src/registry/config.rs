@@ -1,6 +1,6 @@
 //! Where the registry is and how to be let in.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use reqwest::{Certificate, ClientBuilder, Identity, Url, header::HeaderValue};
@@ -118,6 +118,12 @@ impl RegistryConfig {
         let builder = reqwest::Client::builder()
             .timeout(self.timeout)
             .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
+        // what is on this machine is behind no proxy, whatever HTTP_PROXY says
+        let builder = if urls.iter().all(|url| is_on_this_machine(url)) {
+            builder.no_proxy()
+        } else {
+            builder
+        };
         if certificates.is_empty() && urls.iter().all(|url| url.starts_with("http:")) {
             // a slim image has no system certificates, and loading none is an error even
             // where no TLS is spoken
@@ -168,6 +174,14 @@ fn parse_address(text: &str) -> anyhow::Result<Url> {
         "it must end with the path, without ? or #"
     );
     Ok(url)
+}
+
+fn is_on_this_machine(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    url.as_ref().and_then(Url::host_str).is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 fn without_credentials(text: &str) -> String {

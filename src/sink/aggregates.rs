@@ -1,5 +1,6 @@
 //! The statements that keep aggregates: added to by new rows, or made again from the table.
 
+use super::bucket::ORIGIN_SQL;
 use crate::{
     contract::{Aggregate, Column, ColumnType, Contract},
     sql::{quoted, quoted_list},
@@ -254,12 +255,8 @@ fn keys(aggregate: &Aggregate) -> String {
 
 /// The bucket and the dimensions, from rows of the stream's columns.
 fn key_values(contract: &Contract, aggregate: &Aggregate, rows: &str) -> String {
-    // 2000-01-03 is a Monday, so that buckets of 7d are weeks
-    let bucket = format!(
-        "date_bin({}, {}, timestamptz '2000-01-03 00:00:00+00')",
-        width(aggregate),
-        event_time(contract, rows)
-    );
+    let (width, time) = (width(aggregate), event_time(contract, rows));
+    let bucket = format!("date_bin({width}, {time}, {ORIGIN_SQL})");
     let by = aggregate.by.iter().map(|column| format!("{rows}.{}", quoted(&column.name)));
     std::iter::once(bucket).chain(by).collect::<Vec<_>>().join(", ")
 }

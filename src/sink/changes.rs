@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
-use super::is_storable_instant;
+use super::{bucket::bucket, is_storable_instant};
 use crate::{
     batch::Batch,
     contract::{Aggregate, Contract},
@@ -15,16 +15,8 @@ use crate::{
     sql::{literal, quoted},
 };
 
-/// The second from which buckets are counted: 2000-01-03, a Monday, so that those of 7d are weeks.
-const ORIGIN: i64 = 946_857_600;
-
 /// The writer that is no partition.
 const ALONE: i32 = -1;
-
-/// Where the bucket of a moment begins, both in seconds since 1970.
-pub(crate) fn bucket(second: i64, width: i64) -> i64 {
-    second.saturating_sub(second.saturating_sub(ORIGIN).checked_rem_euclid(width).unwrap_or(0))
-}
 
 /// Notes the buckets of a batch's rows. Batches of different partitions do not wait for each other
 /// here; the order keeps those of one from waiting in a circle.

@@ -29,7 +29,7 @@ impl Sink {
         account: &mut Account,
         recent: &mut Recent,
     ) -> Result<bool, Failure> {
-        let Sink { connection, statements: Statements { direct, .. } } = self;
+        let Sink { connection, statements: Statements { direct, .. }, .. } = self;
         let Some(way) = direct else { return Ok(false) };
         if rows.is_empty() {
             return Ok(true);

@@ -8,10 +8,12 @@
 
 mod aggregates;
 mod begin;
+mod bucket;
 mod changes;
 mod copy;
 mod dead_letters;
 mod direct;
+mod frozen;
 mod ledger;
 mod numeric;
 mod recent;
@@ -29,7 +31,7 @@ use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 pub(crate) use aggregates::recomputed;
 pub use aggregates::{aggregate_columns, fill};
 pub use begin::{OnGap, Place, begin};
-pub(crate) use changes::bucket;
+pub(crate) use bucket::bucket;
 pub use changes::{forget, note_unless_known};
 pub(crate) use dead_letters::headers_from_json;
 pub use ledger::{Written, has_landed};
@@ -37,7 +39,7 @@ pub use recent::Recent;
 pub use row::{EncodedRow, RowEncoder, instant_micros};
 pub use storable::{is_storable_instant, storable_instant};
 
-use self::{ledger::Account, statements::Statements};
+use self::{frozen::unless_frozen, ledger::Account, statements::Statements};
 use crate::{
     batch::{Batch, DeadLetter, Row},
     contract::Contract,
@@ -50,16 +52,13 @@ use crate::{
 const LZ4: &str = "SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings \
                    WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)";
 
-/// Ends the sessions of our name that have waited too long for more rows of a COPY. Whoever writes to
-/// them is frozen, and they keep their locks: no time-out of Postgres's holds while it reads.
-const SEND_FROZEN_AWAY: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() \
-     AND application_name = current_setting('application_name') \
-     AND wait_event = 'ClientRead' AND state = 'active' AND query_start < now() - interval '30s'";
-
 /// One connection that writes one stream.
 pub struct Sink {
     connection: PgConnection,
+    /// The number of its session,
+    pid: i32,
+    /// and how others of its name are made.
+    options: PgConnectOptions,
     statements: Statements,
 }
 
@@ -117,14 +116,12 @@ impl Sink {
     /// Connects.
     pub async fn connect(options: &PgConnectOptions, contract: &Contract) -> Result<Sink, Failure> {
         let options = for_work(options, &format!("sluicegate {}", contract.stream), "30s");
-        // what is waited for longer is held by a session that is to be sent away
-        let options = options.options([("lock_timeout", "30s")]);
         let mut connection = PgConnection::connect_with(&options).await?;
-        execute(&mut connection, SEND_FROZEN_AWAY).await?;
+        let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
         let statements = Statements::new(contract);
         execute(&mut connection, LZ4).await?;
         execute(&mut connection, &statements.prepare).await?;
-        Ok(Sink { connection, statements })
+        Ok(Sink { connection, pid, options, statements })
     }
 
     /// Writes a batch, all but the commit. What it gives back is in the database only once
@@ -135,6 +132,20 @@ impl Sink {
     /// `refuse`, and its neighbours land. `recent` is what the sink's owner has landed lately; once
     /// the batch is committed, its ids are to be added.
     pub async fn write(
+        &mut self,
+        contract: &Contract,
+        batch: &Batch,
+        begins: &BTreeMap<i32, i64>,
+        recent: &mut Recent,
+        refuse: &Refuse<'_>,
+        enough: &Enough<'_>,
+    ) -> Result<Attempt, Failure> {
+        let (options, pid) = (self.options.clone(), self.pid);
+        let writing = self.write_batch(contract, batch, begins, recent, refuse, enough);
+        unless_frozen(&options, pid, writing).await
+    }
+
+    async fn write_batch(
         &mut self,
         contract: &Contract,
         batch: &Batch,

@@ -12,13 +12,11 @@ use foldhash::{HashMap, HashMapExt};
 
 use self::sum::{Number, Sum};
 use super::{
+    bucket::ORIGIN_MICROS,
     row::{put, put_null},
     storable::TIMESTAMPS,
 };
 use crate::contract::{Aggregate, ColumnType, Contract};
-
-/// 2000-01-03, a Monday, in microseconds since 2000: where buckets are counted from.
-const ORIGIN: i64 = 2 * 86_400_000_000;
 
 /// How one aggregate is made of a stream's rows.
 #[derive(Debug, Clone)]
@@ -155,8 +153,8 @@ pub(super) fn cells<'r>(mut columns: &'r [u8], into: &mut Vec<Option<&'r [u8]>>)
 
 /// Where the bucket of an instant begins, as `date_bin` says; both in microseconds since 2000.
 fn bucket(time: i64, width: i64) -> Option<i64> {
-    let since = time.checked_sub(ORIGIN)?;
-    let begin = since.checked_sub(since.checked_rem_euclid(width)?)?.checked_add(ORIGIN)?;
+    let since = time.checked_sub(ORIGIN_MICROS)?;
+    let begin = since.checked_sub(since.checked_rem_euclid(width)?)?.checked_add(ORIGIN_MICROS)?;
     Some(begin).filter(|begin| TIMESTAMPS.contains(begin))
 }
 

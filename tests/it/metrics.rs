@@ -418,7 +418,7 @@ fn a_database_that_is_away_or_slow_costs_its_own_metrics_and_nothing_else() {
             let database = database.clone();
             async move { database.render().await }
         });
-        serve(([127, 0, 0, 1], 0).into(), routes(page), stop.clone()).await.unwrap()
+        serve(&[([127, 0, 0, 1], 0).into()], routes(page), stop.clone()).await.unwrap()
     });
     let served = Served { runtime, address: serving.address().to_string() };
     let errors = |metrics: &Values| metrics.sum("sluicegate_scrape_errors_total");

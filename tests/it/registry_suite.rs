@@ -1,4 +1,5 @@
-//! The registry inside the process answers as the real one does: each promise is kept by both.
+//! The registry inside the process answers as the real one does, which is that of `make test`: each
+//! promise is kept by both.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
@@ -231,6 +232,17 @@ async fn what_is_no_schema_is_refused(at: At) {
 async fn other_programs_find_their_way(at: At) {
     assert!(at.get("schemas/types").await.as_array().unwrap().contains(&json!("AVRO")));
     assert!(at.get("config").await["compatibilityLevel"].is_string());
+    // as confluent-kafka's Python client has it
+    let subject = at.subject("python");
+    at.client().register(&subject, A).await.unwrap();
+    let body = json!({"schema": A, "schemaType": "AVRO", "references": null});
+    for path in [
+        format!("subjects/{subject}?normalize=False&deleted=False"),
+        format!("compatibility/subjects/{subject}/versions/latest?normalize=False&verbose=False"),
+    ] {
+        let (status, answer) = at.post(&path, &body).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+    }
     // whatever they call their JSON
     let url = format!("{}/subjects/{}/versions", at.url, at.subject("s"));
     let body = json!({"schema": A}).to_string();

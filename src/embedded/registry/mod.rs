@@ -33,7 +33,7 @@ impl EmbeddedRegistry {
     pub async fn start() -> anyhow::Result<EmbeddedRegistry> {
         let stop = CancellationToken::new();
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let serving = http::listen(anywhere, routes::routes(), stop.clone())
+        let serving = http::listen(&[anywhere], routes::routes(), stop.clone())
             .await
             .context("the embedded schema registry can't start")?;
         Ok(EmbeddedRegistry { serving, _stop: stop.drop_guard() })

@@ -43,6 +43,8 @@ pub(super) enum Refusal {
     InvalidLevel,
     #[error("One or more references exist to the schema {0}")]
     Referenced(String),
+    #[error("HTTP 404 Not Found")]
+    NoPath,
     #[error("The request's body can't be read: {0}")]
     Unreadable(String),
 }
@@ -64,6 +66,7 @@ impl Refusal {
             Refusal::InvalidVersion(_) => 42_202,
             Refusal::InvalidLevel => 42_203,
             Refusal::Referenced(_) => 42_206,
+            Refusal::NoPath => 404,
             Refusal::Unreadable(_) => 400,
         }
     }

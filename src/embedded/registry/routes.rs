@@ -10,7 +10,7 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -47,6 +47,7 @@ pub(super) fn routes() -> Router {
         .route("/mode", get(async || Json(json!({ "mode": "READWRITE" }))))
         .route("/mode/{subject}", get(async || Json(json!({ "mode": "READWRITE" }))))
         .route("/contexts", get(async || Json(json!(["."]))))
+        .fallback(async || Refusal::NoPath)
         .with_state(Arc::default())
 }
 
@@ -54,13 +55,21 @@ pub(super) fn routes() -> Router {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Asked {
+    #[serde(deserialize_with = "flag")]
     deleted: bool,
+    #[serde(deserialize_with = "flag")]
     permanent: bool,
+    #[serde(deserialize_with = "flag")]
     verbose: bool,
-    #[serde(rename = "defaultToGlobal")]
+    #[serde(rename = "defaultToGlobal", deserialize_with = "flag")]
     default_to_global: bool,
     #[serde(rename = "subjectPrefix")]
     subject_prefix: String,
+}
+
+/// As Java reads one: `true` in any case, and nothing else.
+fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(String::deserialize(from)?.eq_ignore_ascii_case("true"))
 }
 
 async fn schema(store: Registry, Path(id): Path<String>) -> Answer {
@@ -242,7 +251,7 @@ fn set(store: &Registry, subject: Option<&str>, body: &[u8]) -> Answer {
 }
 
 fn described(subject: &str, version: u32, found: &Registered) -> Value {
-    let Registered { id, text, references } = found;
+    let Registered { id, text, references, .. } = found;
     let mut answer = json!({ "subject": subject, "version": version, "id": id, "schema": text });
     if let (false, Some(answer)) = (references.is_empty(), answer.as_object_mut()) {
         answer.insert("references".to_owned(), json!(references));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use apache_avro::Schema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use super::{refusal::Refusal, verdict::forbidden};
@@ -23,9 +23,9 @@ pub(super) struct Reference {
 pub(super) struct Sent {
     pub(super) schema: String,
     #[serde(default, rename = "schemaType")]
-    pub(super) kind: Option<String>,
-    #[serde(default)]
-    pub(super) references: Vec<Reference>,
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "or_none")]
+    references: Vec<Reference>,
 }
 
 /// A schema that has an id.
@@ -34,6 +34,7 @@ pub(super) struct Registered {
     pub(super) id: u32,
     pub(super) text: String,
     pub(super) references: Vec<Reference>,
+    normal: Json,
 }
 
 /// One version of a subject.
@@ -61,8 +62,9 @@ pub(super) struct Place {
 /// All that is registered.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    /// The schema with the id n is at n - 1.
-    schemas: Vec<Registered>,
+    schemas: BTreeMap<u32, Registered>,
+    /// The id that was given last.
+    last_id: u32,
     subjects: BTreeMap<String, BTreeMap<u32, Version>>,
     levels: BTreeMap<String, Compatibility>,
     level: Compatibility,
@@ -72,7 +74,10 @@ impl Store {
     /// Registers a schema under a subject; gives its id. One that is there already keeps its own.
     pub(super) fn register(&mut self, subject: &str, sent: Sent) -> Result<u32, Refusal> {
         let schema = self.parse(&sent)?;
-        if let Ok((_, registered)) = self.find(subject, &sent, false) {
+        let normal = normal(&schema)?;
+        let is_same =
+            |known: &Registered| known.references == sent.references && known.normal == normal;
+        if let Some((_, registered)) = self.find_where(subject, false, is_same)? {
             return Ok(registered.id);
         }
         let older = self.live(subject).map(|(version, _)| Which::Number(version)).collect();
@@ -80,17 +85,18 @@ impl Store {
         if !problems.is_empty() {
             return Err(Refusal::Incompatible(problems.join("; ")));
         }
-        let id = match self.schemas.iter().find(|known| is_same(known, &sent)) {
+        let id = match self.schemas.values().find(|known| is_same(known)) {
             Some(known) => known.id,
             None => {
-                let id = number_after(self.schemas.last().map_or(0, |newest| newest.id));
+                let id = self.last_id.saturating_add(1);
                 let Sent { schema: text, references, .. } = sent;
-                self.schemas.push(Registered { id, text, references });
+                self.schemas.insert(id, Registered { id, text, references, normal });
+                self.last_id = id;
                 id
             }
         };
         let versions = self.subjects.entry(subject.to_owned()).or_default();
-        let version = number_after(versions.keys().next_back().copied().unwrap_or(0));
+        let version = versions.keys().next_back().copied().unwrap_or(0).saturating_add(1);
         versions.insert(version, Version { id, deleted: false });
         Ok(id)
     }
@@ -102,12 +108,29 @@ impl Store {
         sent: &Sent,
         deleted: bool,
     ) -> Result<(u32, &Registered), Refusal> {
-        self.versions(subject, deleted)?
-            .into_iter()
-            .rev()
-            .filter_map(|version| self.version(subject, Which::Number(version), deleted).ok())
-            .find(|(_, registered)| is_same(registered, sent))
-            .ok_or(Refusal::NoSchema)
+        let normal = normal(&self.parse(sent)?)?;
+        self.versions(subject, deleted)?;
+        let found = self.find_where(subject, deleted, |known| {
+            known.references == sent.references && known.normal == normal
+        });
+        found?.ok_or(Refusal::NoSchema)
+    }
+
+    /// The newest version of a subject, if there is one, that is such.
+    fn find_where(
+        &self,
+        subject: &str,
+        deleted: bool,
+        is_such: impl Fn(&Registered) -> bool,
+    ) -> Result<Option<(u32, &Registered)>, Refusal> {
+        let versions = self.versions(subject, deleted).unwrap_or_default();
+        for version in versions.into_iter().rev() {
+            let (number, known) = self.version(subject, Which::Number(version), deleted)?;
+            if is_such(known) {
+                return Ok(Some((number, known)));
+            }
+        }
+        Ok(None)
     }
 
     /// Why a schema may not be registered under a subject, as far as one version of it says, or all
@@ -120,6 +143,8 @@ impl Store {
     ) -> Result<Vec<String>, Refusal> {
         let schema = self.parse(sent)?;
         let against = match against {
+            // nothing is incompatible with nothing
+            Some(Which::Latest) if self.versions(subject, false).is_err() => Vec::new(),
             Some(which) => vec![which],
             None => self.live(subject).map(|(version, _)| Which::Number(version)).collect(),
         };
@@ -179,7 +204,7 @@ impl Store {
 
     /// The schema with an id.
     pub(super) fn schema(&self, id: u32) -> Result<&Registered, Refusal> {
-        self.schemas.iter().find(|known| known.id == id).ok_or(Refusal::NoSchema)
+        self.schemas.get(&id).ok_or(Refusal::NoSchema)
     }
 
     /// Where the schema with an id is.
@@ -199,7 +224,7 @@ impl Store {
     pub(super) fn referenced_by(&self, subject: &str, version: u32) -> Vec<u32> {
         let builds_on =
             |reference: &Reference| reference.subject == subject && reference.version == version;
-        let known = self.schemas.iter().filter(|known| known.references.iter().any(builds_on));
+        let known = self.schemas.values().filter(|known| known.references.iter().any(builds_on));
         let is_live = |id: &u32| self.places(*id, false).is_ok_and(|places| !places.is_empty());
         known.map(|known| known.id).filter(is_live).collect()
     }
@@ -224,6 +249,7 @@ impl Store {
         }
         if permanent {
             self.subjects.remove(subject);
+            self.forget_unused();
             return Ok(all);
         }
         let versions = self.subjects.get_mut(subject).into_iter().flatten();
@@ -239,7 +265,7 @@ impl Store {
         which: Which,
         permanent: bool,
     ) -> Result<u32, Refusal> {
-        let (number, _) = self.version(subject, which, true)?;
+        let (number, _) = self.version(subject, which, which != Which::Latest)?;
         self.unless_referenced(subject, number)?;
         let named = || subject.to_owned();
         let versions = self.subjects.get_mut(subject).ok_or(Refusal::NoVersion(number))?;
@@ -247,10 +273,20 @@ impl Store {
         match (permanent, version.deleted) {
             (true, false) => return Err(Refusal::VersionNotDeleted(named(), number)),
             (false, true) => return Err(Refusal::VersionDeleted(named(), number)),
-            (true, true) => _ = versions.remove(&number),
+            (true, true) => {
+                versions.remove(&number);
+                self.forget_unused();
+            }
             (false, false) => version.deleted = true,
         }
         Ok(number)
+    }
+
+    /// Forgets the schemas that are nobody's version any more.
+    fn forget_unused(&mut self) {
+        let used: HashSet<u32> =
+            self.subjects.values().flatten().map(|(_, version)| version.id).collect();
+        self.schemas.retain(|id, _| used.contains(id));
     }
 
     fn unless_referenced(&self, subject: &str, version: u32) -> Result<(), Refusal> {
@@ -320,14 +356,58 @@ impl Store {
     }
 }
 
-/// White space and the order of attributes say nothing.
-fn is_same(registered: &Registered, sent: &Sent) -> bool {
-    let json = |text: &str| serde_json::from_str::<Json>(text).ok();
-    registered.references == sent.references
-        && (registered.text == sent.schema || json(&registered.text) == json(&sent.schema))
+/// What a schema is known again by: white space, the order of attributes, and whether a name is written
+/// with its namespace or beside it say nothing.
+fn normal(schema: &Schema) -> Result<Json, Refusal> {
+    serde_json::to_value(schema).map_err(|error| Refusal::InvalidSchema(error.to_string()))
 }
 
-/// Ids and versions are numbers of 31 bits.
-fn number_after(last: u32) -> u32 {
-    last.saturating_add(1)
+/// Some clients say `null` where they have nothing to say.
+fn or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Reference>, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(text: &str) -> Sent {
+        Sent { schema: text.to_owned(), kind: None, references: Vec::new() }
+    }
+
+    #[test]
+    fn a_schema_is_known_again_as_java_writes_it() {
+        let mut store = Store::default();
+        let ours = r#"{"type": "record", "namespace": "a", "name": "R", "sluicegate": {"x": 1},
+            "fields": [{"name": "f", "type": {"type": "string"}}]}"#;
+        let javas = r#"{"type":"record","name":"R","namespace":"a","fields":[{"name":"f",
+            "type":"string"}],"sluicegate":{"x":1}}"#;
+        let other = javas.replace(r#""x":1"#, r#""x":2"#);
+        let id = store.register("s", sent(ours)).unwrap();
+        assert_eq!(store.find("s", &sent(javas), false).map(|(version, _)| version), Ok(1));
+        assert_eq!(store.register("s", sent(javas)), Ok(id));
+        // an attribute of somebody's is a part of it
+        assert_ne!(store.register("s", sent(&other)), Ok(id));
+    }
+
+    #[test]
+    fn the_latest_that_is_deleted_is_the_latest_that_is_there() {
+        let mut store = Store::default();
+        let text = |default: u32| {
+            format!(
+                r#"{{"type": "record", "name": "R", "fields": [{{"name": "f", "type": "int",
+                    "default": {default}}}]}}"#
+            )
+        };
+        for default in [1, 2] {
+            store.register("s", sent(&text(default))).unwrap();
+        }
+        assert_eq!(store.delete_version("s", Which::Number(2), false), Ok(2));
+        assert_eq!(store.delete_version("s", Which::Latest, false), Ok(1));
+        // gone for good, it is found by its id no more, and neither is its id anybody else's
+        assert!(store.schema(2).is_ok());
+        assert_eq!(store.delete_version("s", Which::Number(2), true), Ok(2));
+        assert_eq!(store.schema(2).unwrap_err(), Refusal::NoSchema);
+        assert_eq!(store.register("t", sent(&text(2))), Ok(3));
+    }
 }
