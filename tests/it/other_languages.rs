@@ -10,16 +10,17 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     avro::id,
-    support::{Fixture, Ledger, ended, readings, repository, variable},
+    support::{Fixture, Ledger, ended, readings, repository},
 };
 
 /// Sends events with Python's confluent-kafka and its Avro serializer.
-fn produce_with_python(topic: &str, schema: &Path, events: &[Json]) {
+fn produce_with_python(fixture: &Fixture, schema: &Path, events: &[Json]) {
     let made = Command::new(repository("scripts/python")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut python = Command::new(String::from_utf8(made.stdout).unwrap().trim_end())
         .arg(repository("tests/python/produce.py"))
-        .args([variable("KAFKA_BROKERS"), variable("SCHEMA_REGISTRY_URL"), topic.to_owned()])
+        .args(["KAFKA_BROKERS", "SCHEMA_REGISTRY_URL"].map(|name| fixture.address(name)))
+        .arg(fixture.topic())
         .arg(schema)
         .stdin(Stdio::piped())
         .spawn()
@@ -49,7 +50,15 @@ fn their_schema() -> Json {
 
 #[test]
 fn events_of_a_python_producer_land_and_its_bad_ones_are_kept_byte_for_byte() {
-    let fixture = Fixture::with_stream(readings());
+    events_of_python_land(&Fixture::with_stream(readings()));
+}
+
+#[test]
+fn so_they_do_by_the_broker_and_the_registry_inside_the_process() {
+    events_of_python_land(&Fixture::embedded(readings()));
+}
+
+fn events_of_python_land(fixture: &Fixture) {
     let topic = fixture.topic();
     let schema = fixture.schemas.path().join("theirs.json");
     std::fs::write(&schema, their_schema().to_string()).unwrap();
@@ -58,27 +67,29 @@ fn events_of_a_python_producer_land_and_its_bad_ones_are_kept_byte_for_byte() {
         json!({"event_id": id(n), "device": "grün", "ts": ts, "value": value, "firmware": "1.2"})
     };
     let events = [event(0, 20.5), event(1, -1.0), event(2, 90.25)];
-    produce_with_python(&topic, &schema, &events);
+    produce_with_python(fixture, &schema, &events);
     fixture.drain();
 
-    insta::assert_json_snapshot!(fixture.rows("SELECT * FROM readings ORDER BY event_id"), @r#"
-    [
-      {
-        "device": "grün",
-        "event_id": "00000000-0000-0000-0000-000000000000",
-        "is_high": false,
-        "ts": "2026-05-01T12:00:00+00:00",
-        "value": 20.5
-      },
-      {
-        "device": "grün",
-        "event_id": "00000000-0000-0000-0000-000000000002",
-        "is_high": true,
-        "ts": "2026-05-01T12:00:02+00:00",
-        "value": 90.25
-      }
-    ]
-    "#);
+    insta::allow_duplicates! {
+        insta::assert_json_snapshot!(fixture.rows("SELECT * FROM readings ORDER BY event_id"), @r#"
+        [
+          {
+            "device": "grün",
+            "event_id": "00000000-0000-0000-0000-000000000000",
+            "is_high": false,
+            "ts": "2026-05-01T12:00:00+00:00",
+            "value": 20.5
+          },
+          {
+            "device": "grün",
+            "event_id": "00000000-0000-0000-0000-000000000002",
+            "is_high": true,
+            "ts": "2026-05-01T12:00:02+00:00",
+            "value": 90.25
+          }
+        ]
+        "#);
+    }
     let ledger = Ledger { inserted: 2, duplicate: 0, dead_lettered: 1, skipped: 0, offsets: 3 };
     assert_eq!(fixture.ledger(), ledger);
     let original = &fixture.read_topic(&topic)[1];
