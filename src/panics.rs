@@ -1,4 +1,5 @@
-//! Panics of libraries over foreign bytes: caught, and not worth a message.
+//! Panics that are not worth a message: of libraries over foreign bytes, which are caught; and of
+//! printing to somebody who has stopped reading, as `head` does.
 
 use std::{
     cell::Cell,
@@ -28,6 +29,21 @@ pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(call));
     EXPECTED.set(before);
     result.ok()
+}
+
+/// Exit code: nobody reads what is printed, as a shell has it of a program that SIGPIPE ends.
+const NO_READER: i32 = 141;
+
+/// From now on, the program ends without a word when nobody reads its standard output any more.
+pub(crate) fn end_without_reader() {
+    let usual = take_hook();
+    set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(NO_READER);
+        }
+        usual(panic);
+    }));
 }
 
 #[cfg(test)]

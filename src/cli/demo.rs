@@ -6,21 +6,22 @@ use clap::Args;
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 
-use super::logging;
+use super::{
+    logging,
+    report::{UNKNOWN, WRONG},
+};
 use crate::{
     config::{ConfigFile, ContractArgs, seconds},
     demo::{DemoOptions, View, demo},
 };
 
-/// Exit code: the audit found something missing, as that of `audit`.
-const GAP: u8 = 1;
-
 /// Run the whole pipeline in one process, on services of its own
 ///
 /// Starts a broker, a schema registry and a database of its own, produces all streams with some events
 /// sent twice, invalid or corrupt, lands them, makes metrics and alerts of them, and audits the result.
-/// Ctrl-C ends it early, audit included; once more, and it ends at once. Nothing is left behind. The exit code is 0 if nothing is
-/// missing, and 1 if something is, or it could not be run.
+/// Ctrl-C ends it early, audit included; once more, and it ends at once. Nothing is left behind. The
+/// exit code is the audit's: 0 if nothing is missing, 1 if something is, and 2 if that could not be
+/// found out.
 ///
 /// The broker is librdkafka's mock cluster: one node, in memory, which keeps the last 5 MiB of each
 /// partition and drops older records, and creates no topics. The registry has Confluent's calls for
@@ -80,8 +81,14 @@ impl DemoArgs {
         logging::log_above(&bar);
         let view = View::new(bar, logging::is_for_people(), self.duration);
         let read = || self.contracts.read(file, &self.streams);
-        let complete = demo(read, options, view, stop).await?;
-        Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(GAP) })
+        Ok(match demo(read, options, view, stop).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(WRONG),
+            Err(error) => {
+                logging::error(&error);
+                ExitCode::from(UNKNOWN)
+            }
+        })
     }
 }
 

@@ -23,7 +23,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::logging::LogFormat;
-use crate::config::{ConfigFile, with_defaults};
+use crate::{
+    config::{ConfigFile, with_defaults},
+    panics::end_without_reader,
+};
 
 /// How long the last threads are waited for.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -88,6 +91,7 @@ impl Cli {
 
 /// Runs the program; gives its exit code.
 pub fn run() -> anyhow::Result<ExitCode> {
+    end_without_reader();
     let file = config_file()?;
     let command = with_defaults(Cli::command(), &file).context("configuration file")?;
     let matches = command.get_matches();

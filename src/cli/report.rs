@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::logging;
 
 /// Exit code: something is missing, or is not as it should be.
-const WRONG: u8 = 1;
+pub(super) const WRONG: u8 = 1;
 
 /// Exit code: it could not be found out. A wrong command line has the same.
-const UNKNOWN: u8 = 2;
+pub(super) const UNKNOWN: u8 = 2;
 
 /// Prints a report, as JSON or as `render` has it for a person. The exit code is 0 if all is `well`, 1 if
 /// it is not, and 2 if there is no report.

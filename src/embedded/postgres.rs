@@ -5,7 +5,7 @@
 //! is so however we end.
 
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     fs::Permissions,
     io::{BufRead as _, BufReader},
     os::unix::{
@@ -55,7 +55,7 @@ pub struct PrivatePostgres {
     folder: PathBuf,
     programs: PathBuf,
     /// Whom it runs as, where that is not us.
-    user: Option<String>,
+    user: Option<User>,
     keep: bool,
     shell: Child,
     /// Until this is closed.
@@ -79,36 +79,28 @@ impl PrivatePostgres {
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(temporary_folder())
             .context("no temporary folder can be made")?;
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(SCRIPT).arg("sluicegate-postgres").args([&*programs, folder.path()]);
-        shell.arg(if keep { "keep" } else { "" });
-        // not in our group: Ctrl-C is for us, who say when it ends
-        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        shell.current_dir(folder.path());
-        // what is said there is of another database
-        let of_postgres = |name: &OsString| name.to_string_lossy().starts_with("PG");
-        std::env::vars_os()
-            .map(|(name, _)| name)
-            .filter(of_postgres)
-            .for_each(|name| _ = shell.env_remove(name));
         if let Some(user) = &user {
             chown(folder.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))
                 .context("the temporary folder can't be given to another user")?;
-            shell.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
-        let user = user.map(|user| user.name);
-        let mut shell = shell.spawn().with_context(|| {
-            let (folder, user) = (folder.path().display(), user.as_deref().unwrap_or("us"));
-            format!("no shell can be started in {folder} for Postgres as {user}; set TMPDIR")
-        })?;
+        let mut command = as_user("sh", user.as_ref());
+        command.arg("-c").arg(SCRIPT).arg("sluicegate-postgres").args([&*programs, folder.path()]);
+        command.arg(if keep { "keep" } else { "" }).current_dir(folder.path());
+        let mut shell =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| {
+                let user = user.as_ref().map_or("us", |user| &user.name);
+                let folder = folder.path().display();
+                format!("no shell can be started in {folder} for Postgres as {user}; set TMPDIR")
+            })?;
         let (alive, said) = (shell.stdin.take(), shell.stdout.take());
-        // what fails from here on ends it
         let folder = folder.keep();
-        let postgres = PrivatePostgres { folder, programs, user, keep, shell, alive };
+        // what fails from here on ends it
+        let mut postgres = PrivatePostgres { folder, programs, user, keep, shell, alive };
         let first_line = move || said.and_then(|said| BufReader::new(said).lines().next());
         let first_line = tokio::task::spawn_blocking(first_line).await?.transpose()?;
         if first_line.as_deref() != Some("1") {
             let log = std::fs::read_to_string(postgres.folder.join("log")).unwrap_or_default();
+            postgres.keep = false;
             bail!("the private Postgres does not start: {}", log.trim());
         }
         Ok(postgres)
@@ -136,7 +128,7 @@ impl PrivatePostgres {
     /// A command that starts what was kept.
     pub fn start_again(&self) -> String {
         let (programs, folder) = (self.programs.display(), self.folder.display());
-        let become_user = self.user.as_ref().map(|user| format!("runuser -u {user} -- "));
+        let become_user = self.user.as_ref().map(|user| format!("runuser -u {} -- ", user.name));
         let become_user = become_user.unwrap_or_default();
         format!("{become_user}{programs}/pg_ctl -D {folder}/data -l {folder}/log start")
     }
@@ -147,11 +139,34 @@ impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         drop(self.alive.take());
         _ = self.shell.wait();
+        // somebody may have ended the shell before
+        if self.folder.join("data/postmaster.pid").exists() {
+            let mut stop = as_user(self.programs.join("pg_ctl"), self.user.as_ref());
+            let stop =
+                stop.arg("-D").arg(self.folder.join("data")).args(["-m", "fast", "-w", "stop"]);
+            _ = stop.current_dir("/").stdout(Stdio::null()).status();
+        }
         // the folder that it is in may not be its user's
         if !self.keep && self.folder.exists() {
             _ = std::fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// A command that runs as another user, if there is one. It is not in our group, for Ctrl-C is for us, who
+/// say when it ends; and what the environment says to Postgres is of another database.
+fn as_user(program: impl AsRef<OsStr>, user: Option<&User>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PG") {
+            command.env_remove(name);
+        }
+    }
+    if let Some(user) = user {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    command
 }
 
 /// Where the folder is made: where temporary ones are, unless a socket in it, or the settings, can't have

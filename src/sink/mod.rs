@@ -141,57 +141,53 @@ impl Sink {
         enough: &Enough<'_>,
     ) -> Result<Attempt, Failure> {
         let (options, pid) = (self.options.clone(), self.pid);
-        let writing = self.write_batch(contract, batch, begins, recent, refuse, enough);
+        let writing = async {
+            self.begin(contract).await?;
+            let account =
+                Account::open(&mut self.connection, contract, &batch.records, begins).await?;
+            let Some(mut account) = account else { return Ok(Attempt::LedgerIsBehind) };
+            account.note_event_times(batch);
+            let settled =
+                dead_letters::settled(&mut self.connection, contract, batch, &account).await?;
+            let rows: Vec<Staged<'_>> =
+                batch.rows.iter().filter_map(|row| Staged::first(row, &settled)).collect();
+            let (way, landed, refused) =
+                if self.land_directly(batch, &rows, &mut account, recent).await? {
+                    (Way::Direct, count(rows.len()), Vec::new())
+                } else {
+                    let landing = self.land_staged(batch, rows, &settled, &mut account, enough);
+                    let (landed, refused) = landing.await?;
+                    (Way::Staged, landed, refused)
+                };
+            let is_hopeless = enough(landed, count(refused.len()));
+            let refused: Vec<DeadLetter> = refused
+                .into_iter()
+                .map(|(record, rejection)| refuse(batch, record, rejection))
+                .collect();
+            if is_hopeless {
+                return Ok(Attempt::Hopeless { landed, refused });
+            }
+            for letters in [&batch.dead_letters, &refused] {
+                let records = &batch.records;
+                let new = dead_letters::insert(
+                    &mut self.connection,
+                    contract,
+                    records,
+                    letters,
+                    &account,
+                )
+                .await?;
+                new.into_iter()
+                    .for_each(|(partition, offset)| account.dead_lettered(partition, offset));
+            }
+            if !self.statements.exclusive {
+                let writer = begins.keys().next().copied().unwrap_or_default();
+                changes::note(&mut self.connection, contract, batch, writer).await?;
+            }
+            let written = account.close(&mut self.connection, contract).await?;
+            Ok(Attempt::Ready { written, way, refused })
+        };
         unless_frozen(&options, pid, writing).await
-    }
-
-    async fn write_batch(
-        &mut self,
-        contract: &Contract,
-        batch: &Batch,
-        begins: &BTreeMap<i32, i64>,
-        recent: &mut Recent,
-        refuse: &Refuse<'_>,
-        enough: &Enough<'_>,
-    ) -> Result<Attempt, Failure> {
-        self.begin(contract).await?;
-        let account = Account::open(&mut self.connection, contract, &batch.records, begins).await?;
-        let Some(mut account) = account else { return Ok(Attempt::LedgerIsBehind) };
-        account.note_event_times(batch);
-        let settled =
-            dead_letters::settled(&mut self.connection, contract, batch, &account).await?;
-        let rows: Vec<Staged<'_>> =
-            batch.rows.iter().filter_map(|row| Staged::first(row, &settled)).collect();
-        let (way, landed, refused) =
-            if self.land_directly(batch, &rows, &mut account, recent).await? {
-                (Way::Direct, count(rows.len()), Vec::new())
-            } else {
-                let landing = self.land_staged(batch, rows, &settled, &mut account, enough);
-                let (landed, refused) = landing.await?;
-                (Way::Staged, landed, refused)
-            };
-        let is_hopeless = enough(landed, count(refused.len()));
-        let refused: Vec<DeadLetter> = refused
-            .into_iter()
-            .map(|(record, rejection)| refuse(batch, record, rejection))
-            .collect();
-        if is_hopeless {
-            return Ok(Attempt::Hopeless { landed, refused });
-        }
-        for letters in [&batch.dead_letters, &refused] {
-            let records = &batch.records;
-            let new =
-                dead_letters::insert(&mut self.connection, contract, records, letters, &account)
-                    .await?;
-            new.into_iter()
-                .for_each(|(partition, offset)| account.dead_lettered(partition, offset));
-        }
-        if !self.statements.exclusive {
-            let writer = begins.keys().next().copied().unwrap_or_default();
-            changes::note(&mut self.connection, contract, batch, writer).await?;
-        }
-        let written = account.close(&mut self.connection, contract).await?;
-        Ok(Attempt::Ready { written, way, refused })
     }
 
     /// Opens a transaction; writers of a stream whose buckets are made again take turns.

@@ -353,3 +353,14 @@ fn help(verb: &[&str]) -> String {
     let ran = Ran::of(command.args(verb).arg("--help").env_clear().env("COLUMNS", "100"));
     ran.success()
 }
+
+#[test]
+fn who_reads_no_further_gets_no_complaint() {
+    let fixture = Fixture::embedded(readings());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = fixture.command(&["stats"]);
+    let output = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}

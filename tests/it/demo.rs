@@ -136,7 +136,7 @@ fn without_postgres_the_demo_says_in_one_line_what_to_install() {
     let nowhere = corner.folder.path().join("nowhere");
     let nowhere = nowhere.to_str().unwrap();
     let (status, said) = corner.run(&["--postgres-programs", nowhere]);
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(2));
     let line = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
     assert!(line.contains("apt install postgresql") && line.contains(nowhere), "{said}");
     assert_eq!(corner.left(), BTreeSet::new());
