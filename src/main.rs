@@ -1,6 +1,6 @@
 //! The `sluicegate` program: everything is in the library.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use sluicegate::cli;
 
@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }

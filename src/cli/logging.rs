@@ -54,7 +54,7 @@ pub(super) fn is_for_people() -> bool {
 /// Says why something failed.
 pub(super) fn error(error: &anyhow::Error) {
     match is_for_people() {
-        true => eprintln!("error: {error:#}"),
+        true => _ = writeln!(io::stderr(), "error: {error:#}"),
         false => tracing::error!("{error:#}"),
     }
 }
@@ -66,6 +66,8 @@ pub(super) fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&filter)
         .context("--log is not a filter; expected a level or one such as sluicegate=debug")?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines);
+    // nobody may be reading any more, which is nothing to panic about
+    let builder = builder.log_internal_errors(false);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
         LogFormat::Text => {

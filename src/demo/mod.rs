@@ -7,12 +7,13 @@
 //!
 //! 1. [`demo`]: the play, from the first record to the audit
 //! 2. `services`: what it runs on
-//! 3. `consumer`: the pipeline, in a task
+//! 3. `producers`, `consumer`: both ends of it, in tasks
 //! 4. `figures`: what has come of it so far
 //! 5. `view`, `summary`: what a person sees meanwhile, and at the end
 
 mod consumer;
 mod figures;
+mod producers;
 mod services;
 mod summary;
 mod view;
@@ -28,7 +29,6 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{consumer::Consumer, figures::Figures, services::Services, summary::Summary};
@@ -39,7 +39,7 @@ use crate::{
     contract::Contract,
     metrics,
     notify::{AlertTopic, Notifier},
-    produce::{ProduceOptions, Produced, Share, Source, produce},
+    produce::Produced,
     register::register,
     registry::SubjectStrategy,
     serve::{Listening, ServeOptions, Service},
@@ -62,14 +62,8 @@ const STANDSTILL: Duration = Duration::from_secs(30);
 /// How long alerts are waited for that what landed last may lead to.
 const LAST_ALERTS: Duration = Duration::from_secs(2);
 
-/// The time that passes for the events, at least: alerts take minutes.
-const EVENT_TIME: Duration = Duration::from_secs(900);
-
 /// Of each aggregate so many sets of dimensions are shown.
 const MOST_SERIES: usize = 500;
-
-/// What of the events is sent a second time, breaks a rule, is no event at all.
-const FAULTS: [Share; 3] = [Share::percent(2), Share::percent(2), Share::percent(1)];
 
 /// What is played.
 #[derive(Debug, Clone)]
@@ -160,8 +154,8 @@ impl Play<'_> {
             Err(error) => Err(error),
         };
         ending.cancel();
-        serving.await.context("the analytics panicked")?;
-        complete
+        let served = serving.await.context("the analytics panicked");
+        complete.and_then(|complete| served.map(|()| complete))
     }
 
     /// Produces, and waits until all of it has landed.
@@ -174,7 +168,8 @@ impl Play<'_> {
     ) -> anyhow::Result<Landed> {
         let mut figures = Figures::connect(&self.services.postgres.options()).await?;
         let started = Instant::now();
-        let mut producers = self.produce(ids, stop);
+        let mut producers =
+            producers::start(self.services, self.contracts, ids, self.options, stop);
         let mut sent = Vec::new();
         while !producers.is_empty() {
             view.show(&figures.read().await?, started.elapsed(), stop.is_cancelled());
@@ -224,8 +219,9 @@ impl Play<'_> {
         view.end();
         say(&Summary { sent: &sent, took, figures: &figures, audit: &audited }.render());
         let stream = self.contracts.first().map_or("", |contract| &contract.stream);
-        say(&summary::next_steps(self.services, self.options.hold, view.address(), stream)?);
-        if self.options.hold && !stop.is_cancelled() {
+        let hold = self.options.hold && !stop.is_cancelled();
+        say(&summary::next_steps(self.services, hold, view.address(), stream)?);
+        if hold {
             let mut consumer = Consumer::start(self.services, read()?);
             let ended = tokio::select! {
                 () = stop.cancelled() => Ok(()),
@@ -273,40 +269,6 @@ impl Play<'_> {
         let usual = [CONSOLE, 0].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let wanted = self.options.listen.map_or(usual.to_vec(), |address| vec![address]);
         service.listen(&wanted, process, stop.clone()).await
-    }
-
-    fn produce(
-        &self,
-        ids: Vec<SchemaId>,
-        stop: &CancellationToken,
-    ) -> JoinSet<anyhow::Result<(String, Produced)>> {
-        let [duplicates, invalid, corrupt] = FAULTS;
-        let duration = self.options.duration;
-        let speed_up = (EVENT_TIME.as_secs_f64() / duration.as_secs_f64()).max(1.0);
-        let mut producers = JoinSet::new();
-        for (contract, id) in self.contracts.iter().cloned().zip(ids) {
-            let options = ProduceOptions {
-                source: Source::Simulate,
-                rate: Some(self.options.rate),
-                count: None,
-                duration: Some(duration),
-                seed: u64::from(rand::random::<u32>()),
-                start: None,
-                speed_up,
-                anomalies: None,
-                duplicates,
-                invalid,
-                corrupt,
-                rejects: PathBuf::new(),
-                bar: false,
-            };
-            let (broker, stop) = (self.services.broker_client(), stop.clone());
-            producers.spawn(async move {
-                let produced = produce(&contract, &broker?, id, options, stop).await?;
-                Ok((contract.stream.clone(), produced))
-            });
-        }
-        producers
     }
 
     async fn audit(&self, contracts: &[Contract]) -> anyhow::Result<Report> {

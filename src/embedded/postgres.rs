@@ -7,7 +7,7 @@
 use std::{
     ffi::OsStr,
     fs::Permissions,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
@@ -56,6 +56,7 @@ pub struct PrivatePostgres {
     programs: PathBuf,
     /// Whom it runs as, where that is not us.
     user: Option<User>,
+    /// Whether the folder is to stay, also when we are killed.
     keep: bool,
     shell: Child,
     /// Until this is closed.
@@ -72,6 +73,8 @@ impl PrivatePostgres {
             Some(folder) => bail!("{} does not have {PROGRAMS:?}; {INSTALL}", folder.display()),
             None => find_programs()?,
         };
+        // it is called from elsewhere, too
+        let programs = std::path::absolute(programs)?;
         let user = if geteuid().is_root() { Some(unprivileged()?) } else { None };
         // nobody else gets in: whoever reaches the socket may do all that the user may
         let folder = tempfile::Builder::new()
@@ -85,7 +88,7 @@ impl PrivatePostgres {
         }
         let mut command = as_user("sh", user.as_ref());
         command.arg("-c").arg(SCRIPT).arg("sluicegate-postgres").args([&*programs, folder.path()]);
-        command.arg(if keep { "keep" } else { "" }).current_dir(folder.path());
+        command.current_dir(folder.path());
         let mut shell =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| {
                 let user = user.as_ref().map_or("us", |user| &user.name);
@@ -95,13 +98,16 @@ impl PrivatePostgres {
         let (alive, said) = (shell.stdin.take(), shell.stdout.take());
         let folder = folder.keep();
         // what fails from here on ends it
-        let mut postgres = PrivatePostgres { folder, programs, user, keep, shell, alive };
+        let mut postgres = PrivatePostgres { folder, programs, user, keep: false, shell, alive };
         let first_line = move || said.and_then(|said| BufReader::new(said).lines().next());
         let first_line = tokio::task::spawn_blocking(first_line).await?.transpose()?;
         if first_line.as_deref() != Some("1") {
             let log = std::fs::read_to_string(postgres.folder.join("log")).unwrap_or_default();
-            postgres.keep = false;
             bail!("the private Postgres does not start: {}", log.trim());
+        }
+        if let Some(alive) = postgres.alive.as_mut().filter(|_| keep) {
+            alive.write_all(b"keep\n").context("the private Postgres has ended")?;
+            postgres.keep = true;
         }
         Ok(postgres)
     }

@@ -1,5 +1,5 @@
 # A database cluster that ends and goes when standard input does, so also when whoever holds its other end was killed.
-#   $1 the folder of Postgres's programs   $2 the folder to work in, which is deleted unless $3 is "keep"
+#   $1 the folder of Postgres's programs   $2 the folder to work in, which is deleted unless a line "keep" was read
 # Says whether it started. Nothing but the end of standard input ends it: nor does anybody who has stopped listening.
 trap '' INT TERM HUP PIPE
 umask 077
@@ -19,6 +19,7 @@ if "$bin/initdb" -D "$data" -U sluicegate -A trust -E UTF8 --no-locale -N >/dev/
   started=1
 fi
 echo "${started:-0}"
-read -r end || :
+keep=
+while read -r line; do keep=$line; done
 [ -z "$started" ] || "$bin/pg_ctl" -D "$data" -m fast -w stop >/dev/null 2>&1
-[ "$3" = keep ] || rm -rf "$dir"
+[ "$keep" = keep ] || rm -rf "$dir"

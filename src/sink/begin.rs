@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, ops::Range};
 use anyhow::anyhow;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
+use super::{frozen::unless_frozen, session};
 use crate::{contract::Contract, failure::Failure, metrics, sql::for_work};
 
 /// A partition that we were assigned, as Kafka sees it.
@@ -55,6 +56,17 @@ pub async fn begin(
 ) -> Result<BTreeMap<i32, i64>, Failure> {
     let options = for_work(options, &format!("sluicegate {} begin", contract.stream), "30s");
     let mut connection = PgConnection::connect_with(&options).await?;
+    let pid = session(&mut connection).await?;
+    let opening = open_accounts(&mut connection, contract, places, on_gap);
+    unless_frozen(&options, &contract.stream, pid, opening).await
+}
+
+async fn open_accounts(
+    connection: &mut PgConnection,
+    contract: &Contract,
+    places: &[Place],
+    on_gap: OnGap,
+) -> Result<BTreeMap<i32, i64>, Failure> {
     let mut transaction = connection.begin().await?;
     let mut ledger = next_offsets(&mut transaction, contract, places, "").await?;
     let next = |ledger: &BTreeMap<i32, i64>, place: &Place| ledger.get(&place.partition).copied();

@@ -39,7 +39,11 @@ pub use recent::Recent;
 pub use row::{EncodedRow, RowEncoder, instant_micros};
 pub use storable::{is_storable_instant, storable_instant};
 
-use self::{frozen::unless_frozen, ledger::Account, statements::Statements};
+use self::{
+    frozen::{session_name, unless_frozen},
+    ledger::Account,
+    statements::Statements,
+};
 use crate::{
     batch::{Batch, DeadLetter, Row},
     contract::Contract,
@@ -115,7 +119,7 @@ pub type Refuse<'r> = dyn Fn(&Batch, usize, Rejection) -> DeadLetter + Sync + 'r
 impl Sink {
     /// Connects.
     pub async fn connect(options: &PgConnectOptions, contract: &Contract) -> Result<Sink, Failure> {
-        let options = for_work(options, &format!("sluicegate {}", contract.stream), "30s");
+        let options = for_work(options, &session_name(&contract.stream), "30s");
         let mut connection = PgConnection::connect_with(&options).await?;
         let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
         let statements = Statements::new(contract);
@@ -187,7 +191,7 @@ impl Sink {
             let written = account.close(&mut self.connection, contract).await?;
             Ok(Attempt::Ready { written, way, refused })
         };
-        unless_frozen(&options, pid, writing).await
+        unless_frozen(&options, &contract.stream, pid, writing).await
     }
 
     /// Opens a transaction; writers of a stream whose buckets are made again take turns.
@@ -238,6 +242,11 @@ impl<'b> Staged<'b> {
 
 fn count(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+/// The number of a session.
+async fn session(connection: &mut PgConnection) -> Result<i32, Failure> {
+    Ok(sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await?)
 }
 
 /// Runs statements that this program wrote, without preparing them.

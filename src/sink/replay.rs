@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::PgConnection;
 
-use super::{Sink, Staged, changes, execute, ledger::Account};
+use super::{Sink, Staged, changes, execute, frozen::unless_frozen, ledger::Account};
 use crate::{
     batch::Batch,
     contract::Contract,
@@ -25,6 +25,17 @@ impl Sink {
     /// [`begin`](Sink::begin) has opened. The ledger's rows of their partitions are locked before the
     /// stream's, as consumers do, which wait meanwhile.
     pub(crate) async fn land_dead_letters(
+        &mut self,
+        contract: &Contract,
+        topic: &str,
+        batch: &Batch,
+    ) -> Result<Landed, Failure> {
+        let (options, pid) = (self.options.clone(), self.pid);
+        let landing = self.land_letters(contract, topic, batch);
+        unless_frozen(&options, &contract.stream, pid, landing).await
+    }
+
+    async fn land_letters(
         &mut self,
         contract: &Contract,
         topic: &str,

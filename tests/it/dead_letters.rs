@@ -281,19 +281,23 @@ fn a_copy_has_no_timestamp_of_its_record_where_the_topic_would_refuse_that() {
     fixture.create_topic(&dead_letters, 1);
     fixture.configure_topic(&dead_letters, "message.timestamp.before.max.ms", "3600000");
     let sent = now();
-    let record = FutureRecord::to(&topic).payload(&b"\xffold"[..]);
-    fixture.send_records([record.timestamp(sent - 2 * 3_600_000)]);
+    // several of one batch, and one beside them that would not be refused
+    let record = |age: i64| FutureRecord::to(&topic).payload(&b"\xffold"[..]).timestamp(sent - age);
+    fixture.send_records([record(2 * 3_600_000), record(60_000), record(3 * 3_600_000)]);
     fixture.drain();
     let copies = fixture.read_topic(&dead_letters);
-    assert_eq!(copies.len(), 1);
-    assert!(copies[0].timestamp >= Some(sent), "{:?}", copies[0].timestamp);
+    let mut times: Vec<i64> = copies.iter().map(|copy| copy.timestamp.unwrap()).collect();
+    times.sort_unstable();
+    assert_eq!(times.len(), 3);
+    assert_eq!(times[0], sent - 60_000);
+    assert!(times[1] >= sent && times[2] >= sent, "{times:?}");
     // written before there was a column for it
     fixture.sql("UPDATE dlq_events SET record_time = NULL");
     fixture.sql("INSERT INTO dlq_outbox SELECT stream, id FROM dlq_events");
     fixture.drain();
     let copies = fixture.read_topic(&dead_letters);
-    assert_eq!(copies.len(), 2);
-    assert!(copies[1].timestamp >= copies[0].timestamp);
+    assert_eq!(copies.len(), 6);
+    assert!(copies[3..].iter().all(|copy| copy.timestamp >= Some(times[2])));
     fixture.run(&["audit", "--drained"]).success();
 }
 

@@ -94,8 +94,11 @@ fn events_of_python_land(fixture: &Fixture) {
     assert_eq!(fixture.ledger(), ledger);
     let original = &fixture.read_topic(&topic)[1];
     let copies = fixture.read_topic(&format!("{topic}.dlq"));
-    assert_eq!(copies.len(), 1);
-    assert_eq!((&copies[0].key, &copies[0].value), (&original.key, &original.value));
-    assert!(copies[0].headers.starts_with(&original.headers) && original.headers.len() == 2);
-    assert_eq!(copies[0].header("sluicegate.reason").unwrap(), "rule:value_is_positive");
+    // one that was under way at the end is sent once more
+    assert!(!copies.is_empty() && original.headers.len() == 2);
+    for copy in &copies {
+        assert_eq!((&copy.key, &copy.value), (&original.key, &original.value));
+        assert!(copy.headers.starts_with(&original.headers), "{copy:?}");
+        assert_eq!(copy.header("sluicegate.reason").unwrap(), "rule:value_is_positive");
+    }
 }

@@ -181,5 +181,6 @@ fn a_member_that_is_frozen_in_the_middle_of_a_copy_keeps_no_partition_still_for_
     let standstill = since.elapsed();
     assert!(standstill < STANDSTILL, "{standstill:?}");
     assert_eq!(other.terminate(), Some(0), "{}", other.log());
+    assert!(other.log().contains("a frozen session kept us waiting"), "{}", other.log());
     assert_all_landed(&fixture);
 }
