@@ -5,12 +5,12 @@
 mod buckets;
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use serde::Serialize;
 use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 
 use crate::{
     contract::{Aggregate, Contract},
+    screen::table,
     sql::{begin_snapshot, connect, quoted, unreadable},
 };
 
@@ -120,17 +120,11 @@ impl Buckets {
 
 /// For a person: a table with a line an aggregate, what differs, and what it comes to.
 pub fn render(report: &Report) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(["stream", "aggregate", "buckets", "differing"]);
+    let mut table = table(["stream", "aggregate", "buckets", "differing"], 2..=3);
     for buckets in &report.aggregates {
         let numbers = [buckets.kept, buckets.differing].map(|number| number.to_string());
         let [kept, differing] = numbers;
         table.add_row([buckets.stream.clone(), buckets.table.clone(), kept, differing]);
-    }
-    for column in [2, 3] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
     }
     let mut text = format!("{table}\n");
     for buckets in &report.aggregates {

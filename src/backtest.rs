@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use futures::TryStreamExt;
-use sqlx::{ConnectOptions as _, PgConnection, QueryBuilder, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 
 use self::landed::{Landed, LandedRow};
@@ -104,14 +104,7 @@ async fn read_letters(
     };
     let mut after = 0;
     loop {
-        let columns = Letter::COLUMNS;
-        let mut query =
-            QueryBuilder::new(format!("SELECT {columns} FROM dlq_events AS letter WHERE "));
-        filter.push(&mut query);
-        query.push(" AND letter.purged_at IS NULL AND letter.id > ").push_bind(after);
-        query.push(" ORDER BY letter.id LIMIT ").push_bind(BATCH);
-        let letters: Result<Vec<Letter>, _> =
-            query.build_query_as().fetch_all(&mut *connection).await;
+        let letters = Letter::page(&mut *connection, &filter, after, BATCH).await;
         let letters =
             letters.map_err(|error| anyhow!("dlq_events can't be read: {}", unreadable(error)))?;
         let Some(last) = letters.last() else { return Ok(()) };

@@ -17,8 +17,8 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-pub(crate) use ends::Ends;
 pub use ends::TopicEnds;
+pub(crate) use ends::{Ends, unread};
 pub(crate) use original::send_with_its_time;
 
 use crate::{

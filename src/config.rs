@@ -56,6 +56,12 @@ impl ContractArgs {
         }
         Ok(contracts)
     }
+
+    /// Reads the contract of one stream, with its tunables overridden.
+    pub fn read_one(&self, file: &ConfigFile, stream: &str) -> anyhow::Result<Contract> {
+        let contracts = self.read(file, &[stream.to_owned()])?;
+        contracts.into_iter().next().context("no contract was read")
+    }
 }
 
 /// A secret given as such or in a file, whose last line's end is not part of it.

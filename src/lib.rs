@@ -35,7 +35,7 @@
 //! | [`serve`] | analytics, alerts and their pages in one process |
 //! | [`demo`], [`embedded`] | all of it in one process, and the services that it runs on |
 //! | [`failure`], [`retry`] | record, dependency or contract; waiting for a dependency |
-//! | [`cli`], [`config`], [`secret`], [`sql`], [`tls`], `panics` | the edges |
+//! | [`cli`], [`config`], [`secret`], [`sql`], [`tls`], `panics`, `screen` | the edges |
 //!
 //! What decides is pure and apart from what reads and writes: [`contract`], [`wire`], [`codec`],
 //! [`check`], [`label`] and [`failure`] need no service.
@@ -133,3 +133,5 @@ pub mod sql;
 pub mod tls;
 
 mod panics;
+
+mod screen;

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{anyhow, bail};
-use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -13,8 +12,9 @@ use serde::Serialize;
 use sqlx::{PgConnection, Row as _, postgres::PgConnectOptions};
 
 use crate::{
-    broker::{Broker, no_committed_offsets, partitions},
+    broker::{Broker, no_committed_offsets, partitions, unread},
     contract::{ColumnType, Contract},
+    screen::table,
     sql::{connect, quoted, said},
 };
 
@@ -170,18 +170,17 @@ fn lag(broker: &Broker, group: &str, topic: &str) -> anyhow::Result<i64> {
     for element in committed.elements() {
         let (low, high) = consumer.fetch_watermarks(topic, element.partition(), ANSWER)?;
         let next = match element.offset() {
-            Offset::Offset(offset) => offset.max(low),
+            Offset::Offset(offset) => offset,
             _ => low,
         };
-        lag += (high - next).max(0);
+        lag += unread((low, high), next);
     }
     Ok(lag)
 }
 
 /// The figures as a table for a person.
 pub fn render(all: &[StreamStats]) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header([
+    let header = [
         "stream",
         "rows",
         "total",
@@ -190,12 +189,8 @@ pub fn render(all: &[StreamStats]) -> String {
         "lag",
         "labels",
         "dead letters by reason",
-    ]);
-    for column in 1..=5 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    ];
+    let mut table = table(header, 1..=5);
     for stats in all {
         let counts = |counts: &BTreeMap<String, i64>| {
             counts.iter().map(|(name, count)| format!("{name}: {count}")).collect::<Vec<_>>()

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row as _};
 use time::OffsetDateTime;
 
 use crate::{
-    broker::{Ends, TopicEnds},
+    broker::{Ends, TopicEnds, unread},
     contract::Contract,
     failure::Failure,
 };
@@ -58,11 +58,11 @@ pub(super) async fn read(
     .fetch_all(connection)
     .await?;
     let mut partitions = Vec::new();
-    let (mut now, mut unread, mut is_read) = (None, ends.clone().unwrap_or_default(), false);
+    let (mut now, mut unseen, mut is_read) = (None, ends.clone().unwrap_or_default(), false);
     for row in &rows {
         let (number, next): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
         let (flows, is_held): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
-        unread.remove(&number);
+        unseen.remove(&number);
         is_read |= is_held;
         let progress = match is_behind(ends.as_ref(), number, next) {
             true if is_held => Progress::Behind,
@@ -73,8 +73,8 @@ pub(super) async fn read(
         now = Some(row.try_get(5)?);
     }
     // those that nobody has begun to read
-    let unread = unread.values().filter(|(low, high)| is_read && low < high);
-    partitions.extend(unread.map(|_| Partition { event_time: None, progress: Progress::Behind }));
+    let unseen = unseen.values().filter(|ends| is_read && unread(**ends, ends.0) > 0);
+    partitions.extend(unseen.map(|_| Partition { event_time: None, progress: Progress::Behind }));
     Ok(now.and_then(|now| watermark(&partitions, now, idle)))
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn read(
 fn is_behind(ends: Option<&Ends>, partition: i32, next: i64) -> bool {
     match ends {
         // a partition that Kafka no longer has gets nothing more
-        Some(ends) => ends.get(&partition).is_some_and(|(low, high)| next.max(*low) < *high),
+        Some(ends) => ends.get(&partition).is_some_and(|ends| unread(*ends, next) > 0),
         None => true,
     }
 }

@@ -53,13 +53,17 @@ impl TopicEnds {
     /// How many offsets of a topic lie behind the next one of each partition; a partition without
     /// is read from its beginning. None where Kafka has not told where the topic ends.
     pub(crate) fn behind(&self, topic: &str, next: &BTreeMap<i32, i64>) -> Option<i64> {
-        let behind = |(partition, (low, high)): (&i32, &(i64, i64))| {
-            let next = next.get(partition).copied().unwrap_or(*low);
-            // the ledger may know more by now than Kafka said
-            high.saturating_sub(next.max(*low)).max(0)
+        let behind = |(partition, ends): (&i32, &(i64, i64))| {
+            unread(*ends, next.get(partition).copied().unwrap_or(ends.0))
         };
         Some(self.of(topic)?.iter().map(behind).sum())
     }
+}
+
+/// How many offsets a partition has, between its ends, from the next one on that is to be read.
+pub(crate) fn unread((low, high): (i64, i64), next: i64) -> i64 {
+    // who reads may know more by now than Kafka said
+    high.saturating_sub(next.max(low)).max(0)
 }
 
 async fn ask_again(broker: Broker, topics: Arc<[String]>, tell: watch::Sender<Known>) {

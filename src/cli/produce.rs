@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::Context;
 use clap::{ArgGroup, Args};
 use rand::RngExt;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -124,11 +123,10 @@ impl ProduceArgs {
         file: &ConfigFile,
         stop: CancellationToken,
     ) -> anyhow::Result<ExitCode> {
-        let contracts = self.contracts.read(file, std::slice::from_ref(&self.stream))?;
-        let contract = contracts.first().context("no contract was read")?;
+        let contract = &self.contracts.read_one(file, &self.stream)?;
         let options = self.options();
         let broker = Broker::new(self.kafka.properties(file)?)?;
-        broker.ensure_topics(&contracts).await?;
+        broker.ensure_topics(std::slice::from_ref(contract)).await?;
         let subject = self.registry.subject(contract);
         let registered = register(&self.registry.connect()?, &subject, contract).await?;
         let seed = options.seed;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 
@@ -75,8 +74,7 @@ impl RulesArgs {
 
 impl TestArgs {
     async fn run(self, file: &ConfigFile) -> anyhow::Result<ExitCode> {
-        let contracts = self.contracts.read(file, std::slice::from_ref(&self.stream))?;
-        let contract = contracts.into_iter().next().context("there is no such stream")?;
+        let contract = self.contracts.read_one(file, &self.stream)?;
         let (since, until, examples) = (self.since, self.until, usize::from(self.examples));
         let options = Options { since, until, examples };
         let (postgres, registry) = (self.postgres.options()?, self.registry.connect()?);

@@ -92,7 +92,7 @@ pub async fn demo(
     mut view: View,
     stop: CancellationToken,
 ) -> anyhow::Result<bool> {
-    let contracts: Vec<Arc<Contract>> = read()?.into_iter().map(Arc::new).collect();
+    let contracts = Arc::new(read()?);
     view.say("starting Kafka, the schema registry and Postgres");
     let services = tokio::select! {
         services = Services::start(&contracts, &options) => services,
@@ -124,7 +124,7 @@ fn say(text: &str) {
 /// One play.
 struct Play<'p> {
     services: &'p Services,
-    contracts: &'p [Arc<Contract>],
+    contracts: &'p Arc<Vec<Contract>>,
     options: &'p DemoOptions,
 }
 
@@ -137,12 +137,12 @@ impl Play<'_> {
     ) -> anyhow::Result<bool> {
         view.say("creating tables, registering schemas");
         let postgres = self.services.postgres.options();
-        let migrated = tables::migrate(&postgres, None, &read()?, false).await?;
+        let migrated = tables::migrate(&postgres, None, self.contracts, false).await?;
         tables::refuse(&migrated.refusals)?;
         let ids = self.register().await?;
 
         let ending = CancellationToken::new();
-        let listening = self.listen(read()?, &ending).await?;
+        let listening = self.listen(&ending).await?;
         view.console(listening.address());
         let serving = AbortOnDropHandle::new(tokio::spawn(listening.run()));
         let mut consumer = Consumer::start(self.services, read()?);
@@ -214,7 +214,7 @@ impl Play<'_> {
     ) -> anyhow::Result<bool> {
         let Landed { sent, took, mut figures } = landed;
         view.say("auditing");
-        let audited = self.audit(&read()?).await?;
+        let audited = self.audit().await?;
         let figures = figures.read().await?;
         view.end();
         say(&Summary { sent: &sent, took, figures: &figures, audit: &audited }.render());
@@ -236,7 +236,7 @@ impl Play<'_> {
     async fn register(&self) -> anyhow::Result<Vec<SchemaId>> {
         let registry = self.services.registry_client()?;
         let mut ids = Vec::new();
-        for contract in self.contracts {
+        for contract in self.contracts.iter() {
             let subject =
                 SubjectStrategy::default().subject(&contract.topic.name, &contract.fullname);
             ids.push(register(&registry, &subject, contract).await?.id);
@@ -244,15 +244,11 @@ impl Play<'_> {
         Ok(ids)
     }
 
-    async fn listen(
-        &self,
-        contracts: Vec<Contract>,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<Listening> {
+    async fn listen(&self, stop: &CancellationToken) -> anyhow::Result<Listening> {
         let (broker, registry) = (self.services.broker_client()?, self.services.registry_client()?);
         let postgres = self.services.postgres.options();
         let strategy = SubjectStrategy::default();
-        let topic = AlertTopic::new(ALERTS, strategy, broker.clone(), registry, &contracts)?;
+        let topic = AlertTopic::new(ALERTS, strategy, broker.clone(), registry, self.contracts)?;
         let notifier = Notifier::new(&postgres, Some(topic), None);
         let options = AnalyticsOptions {
             every: Duration::from_millis(500),
@@ -264,18 +260,19 @@ impl Play<'_> {
         };
         let process = metrics::install(&[metrics::PROCESS, metrics::CONSUME, metrics::SERVE])?;
         let options = ServeOptions { analytics: options, most_series: MOST_SERIES };
-        let service = Service::new(contracts, broker, postgres, notifier, options).await?;
+        let service =
+            Service::new(self.contracts.clone(), broker, postgres, notifier, options).await?;
         // the usual place, or any if somebody is there
         let usual = [CONSOLE, 0].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let wanted = self.options.listen.map_or(usual.to_vec(), |address| vec![address]);
         service.listen(&wanted, process, stop.clone()).await
     }
 
-    async fn audit(&self, contracts: &[Contract]) -> anyhow::Result<Report> {
+    async fn audit(&self) -> anyhow::Result<Report> {
         let group_prefix = ConsumeOptions::default().group_prefix;
         let options = AuditOptions { group_prefix, drained: true };
         let broker = self.services.broker_client()?;
-        audit(contracts, &self.services.postgres.options(), &broker, &options).await
+        audit(self.contracts, &self.services.postgres.options(), &broker, &options).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the demo runs on.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{ALERTS, DemoOptions};
 use crate::{
@@ -20,7 +20,7 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) async fn start(
-        contracts: &[Arc<Contract>],
+        contracts: &[Contract],
         options: &DemoOptions,
     ) -> anyhow::Result<Services> {
         let alerts = Topic { name: ALERTS.to_owned(), partitions: 1, replication: -1 };

@@ -2,15 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{
-    DemoOptions,
-    figures::Snapshot,
-    services::Services,
-    view::{dead_letters_and_alerts, table},
-};
+use super::{DemoOptions, figures::Snapshot, services::Services, view::dead_letters_and_alerts};
 use crate::{
     audit::{self, Report},
     produce::Produced,
+    screen::table,
 };
 
 /// What came of it.
@@ -27,7 +23,8 @@ impl Summary<'_> {
     pub(super) fn render(&self) -> String {
         let mut sent: Vec<&(String, Produced)> = self.sent.iter().collect();
         sent.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let mut table = table(["stream", "sent", "landed", "duplicates", "dead letters"]);
+        let header = ["stream", "sent", "landed", "duplicates", "dead letters"];
+        let mut table = table(header, 1..=4);
         for (stream, produced) in &sent {
             let figures = self.figures.streams.get(stream).copied().unwrap_or_default();
             table.add_row([

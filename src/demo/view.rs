@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::figures::{Snapshot, StreamFigures};
+use crate::screen::table;
 
 /// How often a line is said where there is no screen.
 const SAY_EVERY: Duration = Duration::from_secs(2);
@@ -113,7 +113,8 @@ impl View {
     fn screen(&self, now: &Snapshot, elapsed: Duration) -> String {
         let elapsed = elapsed.min(self.duration).as_secs_f64();
         let console = self.address.map(|address| format!("  http://{address}/metrics"));
-        let mut table = table(["stream", "events/s", "landed", "duplicates", "dead letters"]);
+        let header = ["stream", "events/s", "landed", "duplicates", "dead letters"];
+        let mut table = table(header, 1..=4);
         for (stream, figures) in &now.streams {
             table.add_row([
                 stream.clone(),
@@ -142,18 +143,6 @@ impl View {
         let seconds = until.duration_since(*since).as_secs_f64();
         if seconds > 0.0 { f64::from(more) / seconds } else { 0.0 }
     }
-}
-
-/// A table whose numbers are at the right.
-pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(header);
-    for column in 1..N {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 /// Dead letters by reason and alerts by name, a line each; nothing of what there is none of.

@@ -2,10 +2,10 @@
 
 use anyhow::bail;
 use serde_json::Value as Json;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, QueryBuilder};
 use time::OffsetDateTime;
 
-use super::Status;
+use super::{Filter, Status};
 use crate::{
     batch::{Headers, Record},
     sink::headers_from_json,
@@ -74,6 +74,23 @@ impl Letter {
                 bail!("there is no dead letter {id}; `sluicegate dlq list` lists those there are")
             }
         }
+    }
+
+    /// So many letters that a filter names and that are not purged, those with the lowest numbers behind
+    /// one.
+    pub(crate) async fn page(
+        connection: &mut PgConnection,
+        filter: &Filter,
+        after: i64,
+        most: i64,
+    ) -> sqlx::Result<Vec<Letter>> {
+        let columns = Letter::COLUMNS;
+        let mut query =
+            QueryBuilder::new(format!("SELECT {columns} FROM dlq_events AS letter WHERE "));
+        filter.push(&mut query);
+        query.push(" AND letter.purged_at IS NULL AND letter.id > ").push_bind(after);
+        query.push(" ORDER BY letter.id LIMIT ").push_bind(most);
+        query.build_query_as().fetch_all(connection).await
     }
 
     /// The record that it was.

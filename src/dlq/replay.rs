@@ -157,13 +157,7 @@ impl Replay {
         if filter.statuses.is_empty() {
             return Ok(Vec::new());
         }
-        let columns = Letter::COLUMNS;
-        let mut query =
-            QueryBuilder::new(format!("SELECT {columns} FROM dlq_events AS letter WHERE "));
-        filter.push(&mut query);
-        query.push(" AND letter.purged_at IS NULL AND letter.id > ").push_bind(after);
-        query.push(" ORDER BY letter.id LIMIT ").push_bind(BATCH);
-        let letters = query.build_query_as().fetch_all(connection).await;
+        let letters = Letter::page(connection, filter, after, BATCH).await;
         letters.map_err(|error| anyhow!("dlq_events can't be read: {}", said(&error)))
     }
 

@@ -52,8 +52,7 @@ impl EditArgs {
         let postgres = self.postgres.options()?;
         let mut connection = connect(&postgres).await?;
         let letter = Letter::read(&mut connection, self.id).await?;
-        let contracts = self.contracts.read(file, std::slice::from_ref(&letter.stream))?;
-        let contract = contracts.into_iter().next().context("no contract was read")?;
+        let contract = self.contracts.read_one(file, &letter.stream)?;
         let registry = self.registry.connect()?;
         let before = decoded(&contract, &registry, &letter).await?;
         let file = Editing::of(self.id, &before)?;

@@ -74,12 +74,8 @@ fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
 
 async fn schema(store: Registry, Path(id): Path<String>) -> Answer {
     let store = lock(&store);
-    let Registered { text, references, .. } = store.schema(number(&id)?)?;
-    let mut answer = json!({ "schema": text });
-    if let (false, Some(answer)) = (references.is_empty(), answer.as_object_mut()) {
-        answer.insert("references".to_owned(), json!(references));
-    }
-    Ok(Json(answer))
+    let found = store.schema(number(&id)?)?;
+    Ok(Json(with_references(json!({ "schema": found.text }), found)))
 }
 
 async fn schema_text(store: Registry, Path(id): Path<String>) -> Result<String, Refusal> {
@@ -251,10 +247,15 @@ fn set(store: &Registry, subject: Option<&str>, body: &[u8]) -> Answer {
 }
 
 fn described(subject: &str, version: u32, found: &Registered) -> Value {
-    let Registered { id, text, references, .. } = found;
-    let mut answer = json!({ "subject": subject, "version": version, "id": id, "schema": text });
-    if let (false, Some(answer)) = (references.is_empty(), answer.as_object_mut()) {
-        answer.insert("references".to_owned(), json!(references));
+    let Registered { id, text, .. } = found;
+    let answer = json!({ "subject": subject, "version": version, "id": id, "schema": text });
+    with_references(answer, found)
+}
+
+/// A schema that builds on no other says nothing of it.
+fn with_references(mut answer: Value, found: &Registered) -> Value {
+    if let (false, Some(answer)) = (found.references.is_empty(), answer.as_object_mut()) {
+        answer.insert("references".to_owned(), json!(found.references));
     }
     answer
 }
