@@ -17,6 +17,9 @@ const JSON: &str = "application/vnd.schemaregistry.v1+json";
 /// The longest pause taken over from a Retry-After header.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// How often a request is made again whose connection ended without an answer.
+const MAX_RETRIES: u32 = 3;
+
 /// How much of a foreign page is repeated in an error.
 const EXCERPT_LENGTH: usize = 200;
 
@@ -232,6 +235,33 @@ pub(super) fn no_answer(error: &(dyn Error + 'static)) -> Failure {
         }
         _ => away(chain(error)),
     }
+}
+
+/// Asks again, at once, on a connection of its own, when one that had come about ends without an
+/// answer: so a server ends an idle one, and so a TLS 1.3 server turns a client away after the
+/// handshake, where it is chance whether its reason is heard or the end alone. No request to a
+/// registry is another one for being made twice.
+pub(super) fn retries() -> reqwest::retry::Builder {
+    struct AnyHost;
+    impl PartialEq<&str> for AnyHost {
+        fn eq(&self, _: &&str) -> bool {
+            true
+        }
+    }
+
+    reqwest::retry::for_host(AnyHost)
+        .no_budget()
+        .max_retries_per_request(MAX_RETRIES)
+        .classify_fn(|answer| match answer.error() {
+            Some(error) if has_ended_unanswered(error) => answer.retryable(),
+            _ => answer.success(),
+        })
+}
+
+fn has_ended_unanswered(error: &(dyn Error + 'static)) -> bool {
+    let Some(request) = error.downcast_ref::<reqwest::Error>() else { return false };
+    let had_connected = request.is_request() && !request.is_connect() && !request.is_timeout();
+    had_connected && tls::verdict(error).is_none()
 }
 
 fn away(detail: String) -> Failure {

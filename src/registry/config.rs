@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use reqwest::{Certificate, ClientBuilder, Identity, Url, header::HeaderValue};
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
 
-use super::client::Client;
+use super::client::{Client, retries};
 use crate::{secret::Secret, tls::pem_file};
 
 /// What [`Registry::new`](super::Registry::new) needs to know.
@@ -117,6 +117,7 @@ impl RegistryConfig {
     fn http(&self, urls: &[String], certificates: Vec<Certificate>) -> ClientBuilder {
         let builder = reqwest::Client::builder()
             .timeout(self.timeout)
+            .retry(retries())
             .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
         // what is on this machine is behind no proxy, whatever HTTP_PROXY says
         let builder = if urls.iter().all(|url| is_on_this_machine(url)) {

@@ -1,3 +1,7 @@
+use tokio::{
+    io::{AsyncReadExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
 use wiremock::matchers::header;
 
 use super::{super::*, *};
@@ -68,4 +72,26 @@ async fn an_address_may_have_a_path() {
     registry.writer_schema(SchemaId(1)).await.unwrap();
     let error = registry.latest("readings-value").await.unwrap_err();
     assert!(error.to_string().contains("is its address right?"), "{error}");
+}
+
+/// As a server does that closes idle connections, or that turns a TLS client away after the
+/// handshake: then it is chance whether the client hears why.
+#[tokio::test]
+async fn a_connection_that_ends_without_an_answer_is_made_again_by_both_clients() {
+    let server = MockServer::start().await;
+    let cutting = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", cutting.local_addr().unwrap());
+    let registry = *server.address();
+    tokio::spawn(async move {
+        loop {
+            let (mut cut, _) = cutting.accept().await.unwrap();
+            cut.read_u8().await.unwrap();
+            drop(cut);
+            let (mut kept, _) = cutting.accept().await.unwrap();
+            let mut registry = TcpStream::connect(registry).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut kept, &mut registry).await });
+        }
+    });
+    let token = RegistryAuth::Bearer(Secret::new("hunter2"));
+    accepts(&server, "Bearer hunter2", &RegistryConfig { auth: token, ..config(&[address]) }).await;
 }
