@@ -249,13 +249,12 @@ pub(super) fn retries() -> reqwest::retry::Builder {
         }
     }
 
-    reqwest::retry::for_host(AnyHost)
-        .no_budget()
-        .max_retries_per_request(MAX_RETRIES)
-        .classify_fn(|answer| match answer.error() {
+    reqwest::retry::for_host(AnyHost).no_budget().max_retries_per_request(MAX_RETRIES).classify_fn(
+        |answer| match answer.error() {
             Some(error) if has_ended_unanswered(error) => answer.retryable(),
             _ => answer.success(),
-        })
+        },
+    )
 }
 
 fn has_ended_unanswered(error: &(dyn Error + 'static)) -> bool {
