@@ -35,7 +35,7 @@ pub struct Service {
 impl Service {
     /// Over the contracts' tables.
     pub async fn new(
-        contracts: Arc<Vec<Contract>>,
+        contracts: Vec<Contract>,
         broker: Broker,
         postgres: PgConnectOptions,
         notifier: Notifier,
@@ -43,6 +43,7 @@ impl Service {
     ) -> anyhow::Result<Service> {
         let ServeOptions { analytics: options, most_series } = options;
         tables::verify_migrated(&postgres).await?;
+        let contracts = Arc::new(contracts);
         let topics = contracts.iter().map(|contract| contract.topic.name.clone()).collect();
         let ends = Arc::new(TopicEnds::watch(broker, topics));
         let analytics = Analytics::new(contracts.clone(), postgres.clone(), ends.clone(), options);

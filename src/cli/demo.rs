@@ -69,6 +69,18 @@ impl DemoArgs {
         file: &ConfigFile,
         stop: CancellationToken,
     ) -> anyhow::Result<ExitCode> {
+        Ok(match self.play(file, stop).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(WRONG),
+            Err(error) => {
+                logging::error(&error);
+                ExitCode::from(UNKNOWN)
+            }
+        })
+    }
+
+    async fn play(self, file: &ConfigFile, stop: CancellationToken) -> anyhow::Result<bool> {
+        let contracts = self.contracts.read(file, &self.streams)?;
         let options = DemoOptions {
             rate: self.rate,
             duration: self.duration,
@@ -80,15 +92,7 @@ impl DemoArgs {
         let bar = ProgressBar::new_spinner();
         logging::log_above(&bar);
         let view = View::new(bar, logging::is_for_people(), self.duration);
-        let read = || self.contracts.read(file, &self.streams);
-        Ok(match demo(read, options, view, stop).await {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(WRONG),
-            Err(error) => {
-                logging::error(&error);
-                ExitCode::from(UNKNOWN)
-            }
-        })
+        demo(contracts, options, view, stop).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! `sluicegate serve`
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
@@ -125,8 +125,7 @@ impl ServeArgs {
         };
         let most_series = usize::try_from(self.most_series).unwrap_or(usize::MAX);
         let options = ServeOptions { analytics: options, most_series };
-        let service =
-            Service::new(Arc::new(contracts), broker, postgres, notifier, options).await?;
+        let service = Service::new(contracts, broker, postgres, notifier, options).await?;
         if self.once {
             let (Delivered { delivered, failed, refused }, looked) = service.run_once().await?;
             println!("{delivered} told of alerts, {failed} still to be told, {refused} refused");

@@ -24,7 +24,7 @@ const MOST_BEFORE: u64 = 60;
 const BEFORE: u32 = 5;
 
 /// A condition that lasts, for each value of the dimensions on its own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Alert {
     /// Its name.
     pub name: String,

@@ -18,7 +18,7 @@ use crate::panics::caught;
 const BEFORE: &str = "_before";
 
 /// A condition that gives a boolean.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Condition {
     /// The text, as written in the contract.
     pub source: String,

@@ -1,6 +1,6 @@
 //! A CEL expression of a rule or a label: compiled once, and known by the fields it uses.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cel::{
     Program,
@@ -17,11 +17,11 @@ const LONGEST: usize = 4_096;
 const DEEPEST: usize = 128;
 
 /// A compiled expression.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Expression {
     /// The text, as written in the contract.
     pub source: String,
-    pub(super) program: Program,
+    pub(super) program: Arc<Program>,
     /// The fields of `message` that it reads.
     pub(super) fields: BTreeSet<String>,
     /// The parameters that it reads, each as its path in `params`.
@@ -60,7 +60,8 @@ impl Expression {
             return Err(wrong);
         }
         let Uses { fields, params, whole_message, .. } = uses;
-        Ok(Expression { source: source.to_owned(), program, fields, params, whole_message })
+        let (source, program) = (source.to_owned(), Arc::new(program));
+        Ok(Expression { source, program, fields, params, whole_message })
     }
 
     /// Whether it reads this field of `message`.

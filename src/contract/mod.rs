@@ -43,7 +43,7 @@ pub use scope::Scope;
 use crate::{registry::Compatibility, source::InputMapping};
 
 /// One stream, as its schema declares it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Contract {
     /// The stream's name: the file's name without `.avsc`.
     pub stream: String,
@@ -113,7 +113,7 @@ pub enum Identity {
 }
 
 /// Something that must hold, or the event is a dead letter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rule {
     /// Its name, which is part of the dead letter's reason.
     pub name: String,
@@ -122,7 +122,7 @@ pub struct Rule {
 }
 
 /// A fact derived from the event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Label {
     /// The column's name.
     pub name: String,

@@ -24,7 +24,6 @@ use std::{
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -82,17 +81,16 @@ pub struct DemoOptions {
     pub hold: bool,
 }
 
-/// Plays it until its time is over or `stop` is cancelled; says whether nothing was lost. `read` reads
-/// the contracts of the streams that take part; `view` shows what has come of it meanwhile.
+/// Plays it until its time is over or `stop` is cancelled; says whether nothing was lost. `view`
+/// shows what has come of it meanwhile.
 ///
 /// However it ends, nothing of it is left behind, but for a database that is to be kept.
 pub async fn demo(
-    read: impl Fn() -> anyhow::Result<Vec<Contract>>,
+    contracts: Vec<Contract>,
     options: DemoOptions,
     mut view: View,
     stop: CancellationToken,
 ) -> anyhow::Result<bool> {
-    let contracts = Arc::new(read()?);
     view.say("starting Kafka, the schema registry and Postgres");
     let services = tokio::select! {
         services = Services::start(&contracts, &options) => services,
@@ -101,7 +99,7 @@ pub async fn demo(
     let played = match &services {
         Ok(services) => {
             let play = Play { services, contracts: &contracts, options: &options };
-            play.run(&read, &mut view, &stop).await
+            play.run(&mut view, &stop).await
         }
         Err(_) => Ok(false),
     };
@@ -124,17 +122,12 @@ fn say(text: &str) {
 /// One play.
 struct Play<'p> {
     services: &'p Services,
-    contracts: &'p Arc<Vec<Contract>>,
+    contracts: &'p [Contract],
     options: &'p DemoOptions,
 }
 
 impl Play<'_> {
-    async fn run(
-        &self,
-        read: &impl Fn() -> anyhow::Result<Vec<Contract>>,
-        view: &mut View,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<bool> {
+    async fn run(&self, view: &mut View, stop: &CancellationToken) -> anyhow::Result<bool> {
         view.say("creating tables, registering schemas");
         let postgres = self.services.postgres.options();
         let migrated = tables::migrate(&postgres, None, self.contracts, false).await?;
@@ -145,12 +138,12 @@ impl Play<'_> {
         let listening = self.listen(&ending).await?;
         view.console(listening.address());
         let serving = AbortOnDropHandle::new(tokio::spawn(listening.run()));
-        let mut consumer = Consumer::start(self.services, read()?);
+        let mut consumer = Consumer::start(self.services, self.contracts.to_vec());
         let landed = self.land(ids, &mut consumer, view, stop).await;
         // also where it failed: what they are connected to is about to go
         let ended = consumer.end().await;
         let complete = match landed.and_then(|landed| ended.map(|()| landed)) {
-            Ok(landed) => self.finish(landed, read, view, stop).await,
+            Ok(landed) => self.finish(landed, view, stop).await,
             Err(error) => Err(error),
         };
         ending.cancel();
@@ -208,7 +201,6 @@ impl Play<'_> {
     async fn finish(
         &self,
         landed: Landed,
-        read: &impl Fn() -> anyhow::Result<Vec<Contract>>,
         view: &mut View,
         stop: &CancellationToken,
     ) -> anyhow::Result<bool> {
@@ -222,7 +214,7 @@ impl Play<'_> {
         let hold = self.options.hold && !stop.is_cancelled();
         say(&summary::next_steps(self.services, hold, view.address(), stream)?);
         if hold {
-            let mut consumer = Consumer::start(self.services, read()?);
+            let mut consumer = Consumer::start(self.services, self.contracts.to_vec());
             let ended = tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 ended = consumer.until_ended() => ended,
@@ -236,7 +228,7 @@ impl Play<'_> {
     async fn register(&self) -> anyhow::Result<Vec<SchemaId>> {
         let registry = self.services.registry_client()?;
         let mut ids = Vec::new();
-        for contract in self.contracts.iter() {
+        for contract in self.contracts {
             let subject =
                 SubjectStrategy::default().subject(&contract.topic.name, &contract.fullname);
             ids.push(register(&registry, &subject, contract).await?.id);
@@ -261,7 +253,7 @@ impl Play<'_> {
         let process = metrics::install(&[metrics::PROCESS, metrics::CONSUME, metrics::SERVE])?;
         let options = ServeOptions { analytics: options, most_series: MOST_SERIES };
         let service =
-            Service::new(self.contracts.clone(), broker, postgres, notifier, options).await?;
+            Service::new(self.contracts.to_vec(), broker, postgres, notifier, options).await?;
         // the usual place, or any if somebody is there
         let usual = [CONSOLE, 0].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let wanted = self.options.listen.map_or(usual.to_vec(), |address| vec![address]);

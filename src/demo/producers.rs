@@ -1,8 +1,7 @@
 //! Simulated readings of every stream, each in a task.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,19 +21,17 @@ const FAULTS: [Share; 3] = [Share::percent(2), Share::percent(2), Share::percent
 /// Starts them, until their time is over or `stop` is cancelled; each gives its stream and what it sent.
 pub(super) fn start(
     services: &Services,
-    contracts: &Arc<Vec<Contract>>,
+    contracts: &[Contract],
     ids: Vec<SchemaId>,
     options: &DemoOptions,
     stop: &CancellationToken,
 ) -> JoinSet<anyhow::Result<(String, Produced)>> {
     let mut producers = JoinSet::new();
-    for (index, id) in ids.into_iter().enumerate() {
+    for (contract, id) in contracts.iter().cloned().zip(ids) {
         let (broker, options, stop) = (services.broker_client(), readings(options), stop.clone());
-        let contracts = contracts.clone();
         producers.spawn(async move {
-            let contract = contracts.get(index).context("an id of no contract")?;
-            let produced = produce(contract, &broker?, id, options, stop).await?;
-            Ok((contract.stream.clone(), produced))
+            let produced = produce(&contract, &broker?, id, options, stop).await?;
+            Ok((contract.stream, produced))
         });
     }
     producers

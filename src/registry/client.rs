@@ -237,10 +237,10 @@ pub(super) fn no_answer(error: &(dyn Error + 'static)) -> Failure {
     }
 }
 
-/// Asks again, at once, on a connection of its own, when one that had come about ends without an
-/// answer: so a server ends an idle one, and so a TLS 1.3 server turns a client away after the
-/// handshake, where it is chance whether its reason is heard or the end alone. No request to a
-/// registry is another one for being made twice.
+/// Makes a request again, at once, whose connection came about and ended without an answer. A server
+/// ends an idle connection so; and in TLS 1.3 it turns a client away after the handshake, where it is
+/// chance whether the client hears the reason or the end alone. A registry that gets a request twice
+/// does no more than for one.
 pub(super) fn retries() -> reqwest::retry::Builder {
     struct AnyHost;
     impl PartialEq<&str> for AnyHost {
