@@ -17,8 +17,8 @@ const JSON: &str = "application/vnd.schemaregistry.v1+json";
 /// The longest pause taken over from a Retry-After header.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How often a request is made again whose connection ended without an answer.
-const MAX_RETRIES: u32 = 3;
+/// How often a request is made again whose connection ended without an answer that can be read.
+pub(super) const MAX_RETRIES: u32 = 3;
 
 /// How much of a foreign page is repeated in an error.
 const EXCERPT_LENGTH: usize = 200;
@@ -237,10 +237,11 @@ pub(super) fn no_answer(error: &(dyn Error + 'static)) -> Failure {
     }
 }
 
-/// Makes a request again, at once, whose connection came about and ended without an answer. A server
-/// ends an idle connection so; and in TLS 1.3 it turns a client away after the handshake, where it is
-/// chance whether the client hears the reason or the end alone. A registry that gets a request twice
-/// does no more than for one.
+/// Makes a request again, at once, whose connection came about and ended without an answer that can
+/// be read. A server ends an idle connection so; and in TLS 1.3 it turns a client away after the
+/// handshake, where it is chance whether the client hears the reason or the end alone.
+///
+/// All attempts share the request's time-out.
 pub(super) fn retries() -> reqwest::retry::Builder {
     struct AnyHost;
     impl PartialEq<&str> for AnyHost {
@@ -251,16 +252,28 @@ pub(super) fn retries() -> reqwest::retry::Builder {
 
     reqwest::retry::for_host(AnyHost).no_budget().max_retries_per_request(MAX_RETRIES).classify_fn(
         |answer| match answer.error() {
-            Some(error) if has_ended_unanswered(error) => answer.retryable(),
+            Some(error)
+                if has_ended_unanswered(error)
+                    && may_be_repeated(answer.method(), answer.uri().path()) =>
+            {
+                answer.retryable()
+            }
             _ => answer.success(),
         },
     )
 }
 
 fn has_ended_unanswered(error: &(dyn Error + 'static)) -> bool {
-    let Some(request) = error.downcast_ref::<reqwest::Error>() else { return false };
-    let had_connected = request.is_request() && !request.is_connect() && !request.is_timeout();
+    let had_connected =
+        error.downcast_ref().is_some_and(|error: &reqwest::Error| !error.is_connect());
     had_connected && tls::verdict(error).is_none()
+}
+
+/// Whatever makes no version of a subject. That request may still be at work when its connection has
+/// ended, and registries have made two versions of two at once. Questions about compatibility have a
+/// path that ends in the same way; they lose nothing but the repetition.
+fn may_be_repeated(method: &Method, path: &str) -> bool {
+    method != Method::POST || !path.ends_with("/versions")
 }
 
 fn away(detail: String) -> Failure {

@@ -1,10 +1,22 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use serde::de::IgnoredAny;
 use tokio::{
     io::{AsyncReadExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
 };
 use wiremock::matchers::header;
 
-use super::{super::*, *};
+use super::{
+    super::{
+        client::{Failure, MAX_RETRIES},
+        *,
+    },
+    *,
+};
 use crate::{secret::Secret, wire::SchemaId};
 
 /// A schema comes through our own client, and what it refers to through the converter's.
@@ -84,9 +96,9 @@ async fn a_connection_that_ends_without_an_answer_is_made_again_by_both_clients(
     let registry = *server.address();
     tokio::spawn(async move {
         loop {
-            let (mut cut, _) = cutting.accept().await.unwrap();
-            cut.read_u8().await.unwrap();
-            drop(cut);
+            for _ in 0..MAX_RETRIES {
+                cut(&cutting).await;
+            }
             let (mut kept, _) = cutting.accept().await.unwrap();
             let mut registry = TcpStream::connect(registry).await.unwrap();
             tokio::spawn(async move { copy_bidirectional(&mut kept, &mut registry).await });
@@ -94,4 +106,35 @@ async fn a_connection_that_ends_without_an_answer_is_made_again_by_both_clients(
     });
     let token = RegistryAuth::Bearer(Secret::new("hunter2"));
     accepts(&server, "Bearer hunter2", &RegistryConfig { auth: token, ..config(&[address]) }).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_made_again_so_often_and_never_for_what_makes_a_version() {
+    let cutting = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/apis/ccompat/v7", cutting.local_addr().unwrap());
+    let connections = Arc::new(AtomicU32::new(0));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        loop {
+            cut(&cutting).await;
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let (client, _) = config(&[address]).connect().unwrap();
+    let made = |answer: Result<IgnoredAny, Failure>| {
+        assert!(matches!(answer, Err(Failure::Away(_))), "{answer:?}");
+        connections.swap(0, Ordering::Relaxed)
+    };
+    let (subject, nothing) = ("subjects/readings-value", json!({}));
+    let versions = format!("{subject}/versions");
+    assert_eq!(made(client.get(&versions).await), 1 + MAX_RETRIES);
+    assert_eq!(made(client.put("config/readings-value", &nothing).await), 1 + MAX_RETRIES);
+    assert_eq!(made(client.post(subject, &nothing).await), 1 + MAX_RETRIES);
+    assert_eq!(made(client.post(&versions, &nothing).await), 1);
+}
+
+/// Takes a connection, and ends it once something was asked.
+async fn cut(listener: &TcpListener) {
+    let (mut connection, _) = listener.accept().await.unwrap();
+    connection.read_u8().await.unwrap();
 }
